@@ -1,0 +1,145 @@
+"""Whole numbers to bytes and back. Knows nothing of networks; usable alone:
+
+>>> from mignon.coding import Stream, decode, encode
+>>> data = encode([Stream(values)], coder="range")
+>>> decode(data)[0].values
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mignon.coding.bits import Reader, write_varint
+from mignon.errors import FormatError
+from mignon.registry import CODERS
+
+KINDS = ("weights", "side", "bits", "bytes")
+MAX_PER_BYTE = 1024  # a coder writes at least one byte for so many numbers, so a small file cannot ask for much memory
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape of a stream and a hint what its numbers are: weights (any integers, rows = first axis), side values,
+    bits (0 or 1) or bytes (0 to 255). Every coder codes any int32 content under `weights` and `side`.
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "weights"
+
+    @property
+    def count(self) -> int:
+        """How many numbers."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An integer array (int8 to int32, any shape, also empty) and the hint of its layout."""
+
+    values: np.ndarray
+    kind: str = "weights"
+
+    @property
+    def layout(self) -> Layout:
+        """What the decoder must know beforehand."""
+        return Layout(tuple(self.values.shape), self.kind)
+
+
+class Coder(Protocol):
+    """`encode` and `decode` are inverse for any content; the bytes are the same on every machine.
+
+    `decode` gets untrusted bytes: it raises FormatError and takes no memory that the layouts do not justify. It also
+    gives the byte position at which each stream ends; the last one is the length of the data.
+    """
+
+    name: str
+    summary: str
+
+    def encode(self, streams: list[Stream]) -> bytes:
+        """All streams as one run of bytes."""
+
+    def decode(self, data: bytes, layouts: list[Layout]) -> tuple[list[np.ndarray], list[int]]:
+        """The int32 arrays, and where each ends."""
+
+
+def check_streams(streams: list[Stream]) -> list[np.ndarray]:
+    """Contiguous int32 copies; ValueError when a stream breaks its own hint."""
+    arrays = []
+    for stream in streams:
+        values = np.asarray(stream.values)
+        if values.dtype.kind not in "iub" or stream.kind not in KINDS:
+            raise ValueError(f"a stream of {values.dtype} as {stream.kind!r} is not possible")
+        wide = values.astype(np.int64)
+        top = {"bits": (0, 1), "bytes": (0, 255)}.get(stream.kind, (-(2**31), 2**31 - 1))
+        if wide.size and not (top[0] <= wide.min() and wide.max() <= top[1]):
+            raise ValueError(f"{stream.kind} must lie in {top[0]} to {top[1]}")
+        arrays.append(np.ascontiguousarray(wide.astype(np.int32)))
+    return arrays
+
+
+def encode_streams(streams: list[Stream], coder: str) -> bytes:
+    """The coded bytes without layouts, never fewer than one byte for `MAX_PER_BYTE` numbers (zeros fill up)."""
+    data = CODERS[coder]().encode(streams)
+    total = sum(s.layout.count for s in streams)
+    padding = max(0, -(-total // MAX_PER_BYTE) - len(data))
+    return data + bytes(padding)
+
+
+def decode_streams(data: bytes, layouts: list[Layout], coder: str) -> tuple[list[np.ndarray], list[int]]:
+    """The int32 arrays, and where each ends in `data`. Raises FormatError for anything that `encode` never wrote."""
+    total = sum(layout.count for layout in layouts)
+    if total > MAX_PER_BYTE * len(data):
+        raise FormatError(f"{len(data)} bytes cannot hold {total} numbers")
+    arrays, ends = CODERS[coder]().decode(data, layouts)
+    if any(data[ends[-1] :] if ends else data) or (ends and len(data) - ends[-1] > -(-total // MAX_PER_BYTE)):
+        raise FormatError("the coded data are longer than their streams")
+    if ends:
+        ends[-1] = len(data)
+    return arrays, ends
+
+
+_TYPES = (np.int8, np.int16, np.int32)
+
+
+def encode(streams: list[Stream], coder: str = "range") -> bytes:
+    """Streams with their layouts as one self-contained run of bytes."""
+    out = bytearray()
+    name = coder.encode()
+    write_varint(out, len(name))
+    out += name
+    write_varint(out, len(streams))
+    for stream in streams:
+        item = np.asarray(stream.values).dtype.itemsize
+        write_varint(out, {1: 0, 2: 1, 4: 2}[item] * len(KINDS) + KINDS.index(stream.kind))
+        write_varint(out, stream.values.ndim)
+        for size in stream.values.shape:
+            write_varint(out, size)
+    return bytes(out) + encode_streams(streams, coder)
+
+
+def decode(data: bytes) -> list[Stream]:
+    """The streams of `encode`, with shape and integer type. Raises FormatError."""
+    reader = Reader(data)
+    try:
+        coder = reader.take(reader.varint()).decode()
+    except UnicodeDecodeError:
+        raise FormatError("the name of the coder is not text") from None
+    if coder not in CODERS:
+        raise FormatError(f"coded with {coder[:40]!r}, which is not known here")
+    layouts, types = [], []
+    count = reader.varint()
+    if count > len(data):
+        raise FormatError("more streams than bytes")
+    for _ in range(count):
+        code = reader.varint()
+        if code >= len(_TYPES) * len(KINDS):
+            raise FormatError("unknown kind of stream")
+        types.append(_TYPES[code // len(KINDS)])
+        axes = reader.varint()
+        if axes > 8:
+            raise FormatError("a stream has more than 8 axes")
+        layouts.append(Layout(tuple(reader.varint() for _ in range(axes)), KINDS[code % len(KINDS)]))
+    arrays, _ = decode_streams(reader.rest(), layouts, coder)
+    return [Stream(a.astype(t), layout.kind) for a, t, layout in zip(arrays, types, layouts)]

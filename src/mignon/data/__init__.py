@@ -1,0 +1,1 @@
+"""Images in: sources, splits, the uint8 cache, batches, the data card."""

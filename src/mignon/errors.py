@@ -1,0 +1,38 @@
+"""Everything that input can do wrong, as one line for the user and one line of what to do instead."""
+
+
+class MignonError(Exception):
+    """A request that cannot be met. `what` is wrong, `instead` says what to type; `exit_code` as in the design."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, instead: str = ""):
+        super().__init__(what if not instead else f"{what}\n{instead}")
+        self.what = what
+        self.instead = instead
+
+
+class DataError(MignonError):
+    """A folder of images that cannot be used as it is."""
+
+
+class ModelError(MignonError):
+    """Weights, a network family or its options that do not fit."""
+
+
+class RecipeError(MignonError):
+    """A step, a setting or an order of steps that makes no sense."""
+
+
+class FormatError(MignonError):
+    """A file that is not a whole, valid `.mgn`."""
+
+
+class RunError(MignonError):
+    """A run folder that is not there, not a run, or of another command."""
+
+
+class MachineError(MignonError):
+    """The machine could not do it: disk full, read-only folder, out of memory."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""Accuracy, the statistics of a change, cost."""

@@ -1,0 +1,161 @@
+"""The bytes of a `.mgn` to a Classifier; trusts nothing."""
+
+import json
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from mignon.classifier import Classifier, parameter_count, rebuild
+from mignon.coding import MAX_PER_BYTE, Layout, decode_streams
+from mignon.coding.bits import Reader
+from mignon.data.inputs import InputSpec
+from mignon.errors import FormatError, MignonError, ModelError
+from mignon.mgn.layout import CHECKS, DICTIONARY, MAGIC, MAX_HEADER, VERSION, fingerprint
+from mignon.mgn.settle import accumulator_scales, stored_tensors
+from mignon.models.activations import grids_of
+from mignon.models.graph import Block, blocks, set_rule
+from mignon.registry import CODERS
+from mignon.rules import build_rule
+from mignon.rules.accumulator import Accumulator
+from mignon.rules.scales import LARGEST_OCTAVE
+
+HEADER_KEYS = {
+    "family", "options", "input", "classes", "coder", "activation_bits", "recipe", "rules", "tensors",
+}  # fmt: skip
+
+
+def decode(data: bytes) -> Classifier:
+    """The settled Classifier that the file holds. Raises FormatError with one line for anything else."""
+    return _decode(data)[0]
+
+
+def parts(data: bytes) -> list[tuple[str, int]]:
+    """Every byte of the file by what it is for; the sizes add up to the file's."""
+    return _decode(data)[1]
+
+
+def _decode(data: bytes) -> tuple[Classifier, list[tuple[str, int]]]:
+    try:
+        header, payload, checks, sizes = _open(data)
+        return _rebuild(header, payload, checks, sizes)
+    except FormatError as error:
+        raise FormatError(f"not a valid .mgn file: {error.what}", "get the file again from where it came from") from None
+    except MignonError as error:
+        raise FormatError(
+            f"not a valid .mgn file: {error.what}",
+            "update mignon if the file is from a newer version, or get it again from where it came from",
+        ) from None
+
+
+def _open(data: bytes) -> tuple[dict[str, Any], bytes, bytes, list[tuple[str, int]]]:
+    if len(data) < len(MAGIC) + 2 + CHECKS:
+        raise FormatError(f"only {len(data)} bytes")
+    if data[: len(MAGIC)] != MAGIC:
+        raise FormatError("it does not begin like one")
+    if data[len(MAGIC)] != VERSION:
+        raise FormatError(f"format version {data[len(MAGIC)]}, this mignon reads {VERSION}")
+    if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise FormatError("its checksum is wrong (cut short or changed)")
+    reader = Reader(data[:-CHECKS])
+    reader.take(len(MAGIC) + 1)
+    packed = reader.take(reader.varint())
+    start = reader.position
+    unpacker = zlib.decompressobj(-15, zdict=DICTIONARY)
+    try:
+        text = unpacker.decompress(packed, MAX_HEADER)
+        if not unpacker.eof or unpacker.unused_data:
+            raise FormatError("its header is too long or not whole")
+        header = json.loads(text, parse_constant=_refuse)
+    except (zlib.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"its header cannot be read ({type(error).__name__})") from None
+    if not isinstance(header, dict) or set(header) != HEADER_KEYS:
+        raise FormatError("its header has not the fields that it must have")
+    sizes = [("magic, version", len(MAGIC) + 1), ("header", start - len(MAGIC) - 1)]
+    return header, reader.rest(), data[-CHECKS:-4], sizes
+
+
+def _refuse(text: str) -> float:
+    raise FormatError(f"its header has the number {text}")
+
+
+def _rebuild(
+    header: dict[str, Any], payload: bytes, checks: bytes, sizes: list[tuple[str, int]]
+) -> tuple[Classifier, list[tuple[str, int]]]:
+    coder, specs, tensors = header["coder"], header["rules"], header["tensors"]
+    if not isinstance(coder, str) or coder not in CODERS:
+        raise FormatError("its coder is not known here")
+    if not isinstance(specs, list) or not isinstance(tensors, list) or not isinstance(header["recipe"], list):
+        raise FormatError("its list of tensors is not one")
+    _check_size(header, len(payload))
+    classifier = rebuild({**header, "absorbed": True}, "the header")
+    network = classifier.network
+    found = list(stored_tensors(blocks(network)))
+    if len(found) != len(tensors):
+        raise FormatError(f"it stores {len(tensors)} tensors, its network has {len(found)}")
+    rules = []
+    for (_, module, tensor), number in zip(found, tensors):
+        if type(number) is not int or not 0 <= number < len(specs):
+            raise FormatError("a tensor names a rule that is not there")
+        rules.append((build_rule(specs[number]), specs[number], tuple(getattr(module, tensor).shape)))
+    grids = grids_of(network)
+    layouts: list[Layout] = [Layout((len(grids),), "side")] * 2 if grids else []
+    names = ["activation scales", "activation zero points"] if grids else []
+    members: list[dict[str, Layout]] = []
+    for (block, _, tensor), (kind, spec, shape) in zip(found, rules):
+        members.append(kind.all_layouts(spec, shape))
+        layouts += members[-1].values()
+        names += [f"{block.name}.{tensor} {stream}" for stream in members[-1]]
+    arrays, ends = decode_streams(payload, layouts, coder)
+    if fingerprint(header, arrays) != checks:
+        raise FormatError("its content is not what its writer stored")
+    sizes += [(name, end - start) for name, start, end in zip(names, [0, *ends], ends)]
+    sizes.append(("fingerprint, checksum", CHECKS))
+    rest = iter(arrays)
+    if grids:
+        _set_grids(list(grids.values()), next(rest), next(rest))
+    with torch.no_grad():
+        for (block, module, tensor), (kind, spec, shape), streams in zip(found, rules, members):
+            rule = kind.from_streams(spec, shape, {name: next(rest) for name in streams})
+            if isinstance(rule, Accumulator):
+                _set_scales(rule, classifier, block, module)
+            weight = rule.weight()
+            if weight.shape != shape or not bool(torch.isfinite(weight).all()):
+                raise FormatError(f"{block.name}.{tensor} is not finite")
+            set_rule(module, rule, weight, tensor)
+    network.eval()
+    return classifier, sizes
+
+
+def _check_size(header: dict[str, Any], payload: int) -> None:
+    """Refuse a network that so few bytes cannot fill, before any memory is taken for it."""
+    classes, options = header["classes"], header["options"]
+    if not isinstance(classes, list) or not isinstance(options, dict) or not isinstance(header["family"], str):
+        raise FormatError("its header does not describe a network")
+    spec = InputSpec.from_dict(header["input"])
+    if math.prod((spec.height, spec.width, spec.channels)) > 1 << 24:
+        raise ModelError("its input is too large")
+    if any(not isinstance(c, str) for c in classes):
+        raise FormatError("a class name is not text")
+    count = parameter_count(header["family"], options, len(classes), spec.channels)
+    if count > MAX_PER_BYTE * (payload + 1) * 2:
+        raise FormatError(f"{payload} bytes cannot hold a network of {count:,} parameters")
+
+
+def _set_grids(grids: list, k: np.ndarray, zero: np.ndarray) -> None:
+    from mignon.models.activations import STEPS
+
+    for grid, step, point in zip(grids, k.tolist(), zero.tolist()):
+        if abs(step) > LARGEST_OCTAVE * STEPS or not 0 <= point < 2**grid.bits:
+            raise FormatError("an activation grid is out of range")
+        grid.k.fill_(step)
+        grid.zero.fill_(point)
+
+
+def _set_scales(rule: Accumulator, classifier: Classifier, block: Block, module: torch.nn.Module) -> None:
+    scales = accumulator_scales(classifier.network, block, module)
+    if scales is None:
+        raise FormatError(f"{block.name} has a bias in accumulator units without grids")
+    rule.set_scales(scales)

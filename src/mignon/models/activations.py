@@ -1,0 +1,85 @@
+"""Activation grids: after every fused block the map lies on an affine integer grid, as in integer hardware."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from mignon.models.graph import blocks
+from mignon.rules.scales import LARGEST_OCTAVE, scale
+
+PREFIX = "grids"
+STEPS = 16
+
+
+class ActivationGrid(nn.Module):
+    """x -> 2^(k/16) (clamp(round(x / 2^(k/16)) + zero, 0, 2^bits - 1) - zero), gradient straight through inside."""
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("k", torch.zeros((), dtype=torch.int32))
+        self.register_buffer("zero", torch.zeros((), dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape, on the grid."""
+        step = scale(self.k, STEPS)
+        low = -self.zero * step
+        high = (2**self.bits - 1 - self.zero) * step
+        clipped = torch.minimum(torch.maximum(x, low), high)
+        on_grid = (torch.round(clipped / step)) * step
+        return on_grid if not torch.is_grad_enabled() else clipped + (on_grid - clipped).detach()
+
+    def cover(self, low: float, high: float) -> None:
+        """Choose scale and zero point for a range; 0 is always a point of the grid."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        levels = 2**self.bits - 1
+        width = max(high - low, 1e-12)
+        k = torch.ceil(STEPS * torch.log2(torch.tensor(width / levels, dtype=torch.float64)))
+        bound = LARGEST_OCTAVE * STEPS
+        self.k.fill_(int(k.clamp(-bound, bound)))
+        self.zero.fill_(max(0, min(levels, round(-low / float(scale(self.k, STEPS))))))
+
+
+def insert_grids(network: fx.GraphModule, bits: int) -> dict[str, ActivationGrid]:
+    """Add an (uncalibrated) grid behind the input and every fused block, in place; by name of the block."""
+    grids = {}
+    for block in blocks(network):
+        key = block.name.replace(".", "_")
+        grid = ActivationGrid(bits)
+        network.add_submodule(f"{PREFIX}.{key}", grid)
+        with network.graph.inserting_after(block.end):
+            node = network.graph.call_module(f"{PREFIX}.{key}", (block.end,))
+        block.end.replace_all_uses_with(node, delete_user_cb=lambda user, new=node: user is not new)
+        grids[block.name] = grid
+    network.recompile()
+    return grids
+
+
+def remove_grids(network: fx.GraphModule) -> None:
+    """Take all activation grids out, in place."""
+    for node in list(network.graph.nodes):
+        if node.op == "call_module" and str(node.target).startswith(PREFIX + "."):
+            node.replace_all_uses_with(node.args[0])
+            network.graph.erase_node(node)
+    network.delete_all_unused_submodules()
+    network.recompile()
+
+
+def grids_of(network: fx.GraphModule) -> dict[str, ActivationGrid]:
+    """The grids in the order of the graph, by name of their block (dots as underscores)."""
+    found = {}
+    for node in network.graph.nodes:
+        if node.op == "call_module" and str(node.target).startswith(PREFIX + "."):
+            found[str(node.target)[len(PREFIX) + 1 :]] = network.get_submodule(node.target)
+    return found
+
+
+def input_grid(network: fx.GraphModule, source: fx.Node) -> ActivationGrid | None:
+    """The grid that the values of a node lie on: the nearest one before it, through pooling, padding and reshaping."""
+    while source.op == "call_module":
+        module = network.get_submodule(str(source.target))
+        if isinstance(module, ActivationGrid):
+            return module
+        if len(source.all_input_nodes) != 1 or isinstance(module, (nn.Conv2d, nn.Linear)):
+            return None
+        source = source.all_input_nodes[0]
+    return None

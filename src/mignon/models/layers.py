@@ -1,0 +1,60 @@
+"""Modules for what PyTorch writes as operators, so that every operation of a network is a named module."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Add(nn.Module):
+    """Sum of two tensors of the same shape."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Elementwise sum."""
+        return a + b
+
+
+class Concat(nn.Module):
+    """Concatenation along the channels."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """N x sum(C) x H x W."""
+        return torch.cat(parts, 1)
+
+
+class GlobalAverage(nn.Module):
+    """N x C x H x W to N x C."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean over the positions."""
+        return x.mean((2, 3))
+
+
+class PadShortcut(nn.Module):
+    """Option A of He et al. 2016: every second pixel, zero channels added on both sides; no weights."""
+
+    def __init__(self, extra: int, stride: int):
+        super().__init__()
+        self.extra, self.stride = extra, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W to N x (C + 2 extra) x H/stride x W/stride."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """A convolution without bias that keeps the size (divided by the stride), and its BatchNorm."""
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
+def initialize(network: nn.Module) -> nn.Module:
+    """He et al. 2015 for convolutions (fan out), small normal weights and zero bias for the classifier."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
+    return network

@@ -1,0 +1,73 @@
+"""ResNet-20 for 32 x 32 pictures (He et al. 2016, section 4.2)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from mignon.errors import ModelError
+from mignon.models.layers import Add, GlobalAverage, PadShortcut, conv_bn, initialize
+from mignon.registry import MODELS
+
+
+class Block(nn.Module):
+    """3x3-BN-ReLU-3x3-BN, plus the shortcut, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str):
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(inputs, outputs, 3, stride)
+        self.relu1 = nn.ReLU()
+        self.conv2, self.bn2 = conv_bn(outputs, outputs, 3)
+        if stride == 1 and inputs == outputs:
+            self.shortcut: nn.Module = nn.Identity()
+        elif shortcut == "a":
+            self.shortcut = PadShortcut((outputs - inputs) // 2, stride)
+        else:
+            self.shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
+        self.add = Add()
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x inputs x H x W to N x outputs x H/stride x W/stride."""
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        return self.relu2(self.add(y, self.shortcut(x)))
+
+
+class ResNet(nn.Module):
+    """Stem, three stages of `blocks` blocks with 16, 32 and 64 channels, global average, linear."""
+
+    def __init__(self, blocks: int, shortcut: str, classes: int, channels: int):
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(channels, 16, 3)
+        self.relu = nn.ReLU()
+        widths = (16, 16, 32, 64)
+        for stage in (1, 2, 3):
+            first = Block(widths[stage - 1], widths[stage], 1 if stage == 1 else 2, shortcut)
+            rest = [Block(widths[stage], widths[stage], 1, shortcut) for _ in range(blocks - 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(first, *rest))
+        self.pool = GlobalAverage()
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x channels x H x W to N x classes logits."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.linear(self.pool(self.layer3(self.layer2(self.layer1(x)))))
+
+
+@MODELS.register("resnet20-cifar")
+@dataclass(frozen=True)
+class ResNet20:
+    """shortcut: `b` (1x1 convolution, 272,474 parameters) or `a` (padding, 269,722; the given weights)."""
+
+    shortcut: str = "b"
+
+    summary: ClassVar[str] = "ResNet-20 for pictures of about 32 pixels"
+    pixels: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        if self.shortcut not in ("a", "b"):
+            raise ModelError(f"there is no shortcut {self.shortcut!r}", "use a (padding) or b (1x1 convolution)")
+
+    def build(self, classes: int, channels: int) -> nn.Module:
+        """Logits N x classes."""
+        return initialize(ResNet(3, self.shortcut, classes, channels))

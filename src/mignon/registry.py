@@ -1,0 +1,79 @@
+"""Members by name: sources, models, steps, coders (and the rules that steps use).
+
+A member is one file in its kind's package; importing the file registers it. Other packages register through
+the entry point group `mignon.<kind>s`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+from mignon.errors import MignonError
+
+
+class Registry:
+    """The members of one kind. Files of `package` and entry points are imported at the first look-up."""
+
+    def __init__(self, kind: str, package: str, error: type[MignonError]):
+        self.kind = kind
+        self.package = package
+        self.error = error
+        self._members: dict[str, Any] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator that adds a member; a name can be taken only once."""
+
+        def add(member: Any) -> Any:
+            known = self._members.get(name)
+            if known is not None and known is not member:
+                raise ValueError(f"{self.kind} {name!r} is registered twice: {known!r} and {member!r}")
+            self._members[name] = member
+            member.name = name
+            return member
+
+        return add
+
+    def remove(self, name: str) -> None:
+        """Forget a member (for tests that register toys)."""
+        self._members.pop(name, None)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
+        for entry in entry_points(group=f"mignon.{self.kind}s"):
+            entry.load()
+
+    def __getitem__(self, name: str) -> Any:
+        self._load()
+        try:
+            return self._members[name]
+        except KeyError:
+            near = get_close_matches(name, self._members, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise self.error(
+                f"there is no {self.kind} {name!r}",
+                f"{hint}known: {', '.join(sorted(self._members))} (mignon ls {self.kind}s)",
+            ) from None
+
+    def __contains__(self, name: str) -> bool:
+        self._load()
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._members))
+
+
+SOURCES = Registry("source", "mignon.data.sources", MignonError)
+MODELS = Registry("model", "mignon.models", MignonError)
+STEPS = Registry("step", "mignon.steps", MignonError)
+CODERS = Registry("coder", "mignon.coding", MignonError)
+RULES = Registry("rule", "mignon.rules", MignonError)

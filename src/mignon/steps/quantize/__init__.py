@@ -1,0 +1,1 @@
+"""Steps that put weights and activations on integer grids."""
