@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from mignon.errors import DataError, FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
-from mignon.models.graph import WEIGHTED, absorb, blocks, latent_weight, set_rule, trace, weight_rule
+from mignon.models.graph import WEIGHTED, absorb, blocks, clone, latent_weight, set_rule, trace, weight_rule
 from mignon.rules import build_rule
 
 ALIASES = {"mobilenet": "mobilenetv1"}
@@ -55,7 +54,7 @@ class Classifier:
 
     def copy(self, **changes: Any) -> Classifier:
         """A Classifier that shares no tensor with this one."""
-        return replace(self, network=copy.deepcopy(self.network), **changes)
+        return replace(self, network=clone(self.network), **changes)
 
     def weighted(self) -> dict[str, nn.Module]:
         """The convolutions and linear layers by name, in the order of the graph."""

@@ -141,9 +141,21 @@ def refit(network: fx.GraphModule) -> None:
                 rule.fit(block.module.parametrizations["bias"].original)
 
 
+def clone(network: fx.GraphModule) -> fx.GraphModule:
+    """A copy that shares nothing. `deepcopy` leaves parametrized modules with a common class, on which PyTorch keeps
+    the properties that stand for their tensors; each copy gets a class of its own."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            shared = type(module)
+            body = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+            module.__class__ = type(shared.__name__, shared.__bases__, body)
+    return network
+
+
 def absorb(network: fx.GraphModule) -> fx.GraphModule:
     """A copy without BatchNorm: its gain goes into the weight's rule or the weight, its shift into the bias."""
-    network = copy.deepcopy(network)
+    network = clone(network)
     with torch.no_grad():
         for block in blocks(network):
             if block.norm is None or block.module is None:

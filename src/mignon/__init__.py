@@ -1,0 +1,39 @@
+"""mignon: a folder of images in; a small, verified image classifier out.
+
+The public names, loaded on first use: `import mignon` does not import torch.
+"""
+
+import importlib
+from typing import Any
+
+from mignon.errors import DataError, FormatError, MachineError, MignonError, ModelError, RecipeError, RunError
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Classifier": "mignon.classifier",
+    "InputSpec": "mignon.data.inputs",
+    "compress": "mignon.jobs.compress",
+    "load": "mignon.jobs.load",
+}
+
+__all__ = [
+    "Classifier",
+    "DataError",
+    "FormatError",
+    "InputSpec",
+    "MachineError",
+    "MignonError",
+    "ModelError",
+    "RecipeError",
+    "RunError",
+    "__version__",
+    "compress",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mignon' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

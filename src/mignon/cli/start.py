@@ -1,0 +1,60 @@
+"""The entry point: settings that must be in place before torch loads, exit codes, no traceback."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """`mignon ...`; exits with the code of the design."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads can make a step ten times slower
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """One command; the exit code. Errors are one line what, one line what to type instead, on stderr."""
+    from cyclopts import CycloptsError
+
+    from mignon.cli.verbs import app
+    from mignon.errors import MignonError
+
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        return code if isinstance(code, int) else 0
+    except CycloptsError as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())
+        verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+        known = verb in app.resolved_commands() if hasattr(app, "resolved_commands") else True
+        print(f"mignon: {text}", file=sys.stderr)
+        print(f"see: mignon {verb} --help" if verb and known else "see: mignon --help", file=sys.stderr)
+        return 2
+    except MignonError as error:
+        if debug:
+            raise
+        print(f"mignon: {error.what}", file=sys.stderr)
+        if error.instead:
+            print(error.instead, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("mignon: interrupted; repeat the command to go on where it stopped", file=sys.stderr)
+        return 130
+    except MemoryError:
+        if debug:
+            raise
+        print("mignon: out of memory\nuse a smaller --batch or --image", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"mignon: this should not happen ({type(error).__name__}: {' '.join(str(error).split())[:300]})\n"
+            "repeat the command with --debug and report what it prints",
+            file=sys.stderr,
+        )
+        return 1

@@ -1,0 +1,1 @@
+"""One file a verb, with one public function that is also the Python API."""

@@ -1,0 +1,1 @@
+"""Ledger and curves to one offline page."""

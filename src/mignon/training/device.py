@@ -1,0 +1,61 @@
+"""Which device, and whether half precision pays on it."""
+
+import time
+
+import torch
+
+from mignon.classifier import Classifier
+from mignon.errors import MignonError
+from mignon.files import cache_folder, digest, read_json, write_json
+
+GAIN = 1.15  # half precision must be so many times faster to be chosen
+
+
+def pick_device(asked: str | None) -> str:
+    """`cpu` or `cuda`: as asked, else the GPU when there is one. Raises MignonError."""
+    if asked not in (None, "cpu", "cuda"):
+        raise MignonError(f"there is no device {asked!r}", "use --device cpu or --device cuda")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise MignonError("torch sees no GPU here", "use --device cpu")
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_half_precision(device: str) -> bool:
+    """Whether the machine reports bfloat16 arithmetic in hardware."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def pick_precision(classifier: Classifier, batch: int, device: str) -> str:
+    """`bf16-mixed` where the hardware has it *and* three training steps are faster with it, else `32-true`.
+
+    The answer for a network, input and batch is remembered for this machine, so that repeated commands agree.
+    """
+    if not has_half_precision(device):
+        return "32-true"
+    key = digest(classifier.family, classifier.options, classifier.size, batch, device, torch.__version__)[:16]
+    path = cache_folder() / "precision" / f"{key}.json"
+    known = read_json(path)
+    if isinstance(known, dict) and known.get("precision") in ("32-true", "bf16-mixed"):
+        return known["precision"]
+    slow, fast = (_step_seconds(classifier, batch, device, half) for half in (False, True))
+    answer = "bf16-mixed" if slow > GAIN * fast else "32-true"
+    write_json(path, {"precision": answer, "seconds_float32": slow, "seconds_bfloat16": fast})
+    return answer
+
+
+def _step_seconds(classifier: Classifier, batch: int, device: str, half: bool) -> float:
+    network = classifier.copy().network.to(device, memory_format=torch.channels_last).train()
+    with torch.random.fork_rng(devices=[]):
+        images = torch.randn(batch, *classifier.size, device=device).to(memory_format=torch.channels_last)
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = network(images).float().square().mean()
+        loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
