@@ -6,7 +6,7 @@ from mignon.data.cache import open_images
 from mignon.errors import RecipeError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import Pipeline, weights_digest
-from mignon.jobs.result import Result, verdict
+from mignon.jobs.result import Result, command_line, verdict
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
@@ -39,7 +39,7 @@ def compress(
     settings = {"model": weights_digest(parent), "data": images.key, "steps": texts, "seed": seed}
     with Run.start("compress", f"{path.stem}-{texts[0]}", settings, out) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(command=f"mignon compress {path} --data {data} --seed {seed} {' '.join(texts)}", status="running")
+        run.update(command=command_line("compress", path, *texts, data=data, seed=seed), status="running")
         pipeline = Pipeline(run, parent, images, seed, pick_device(device), screen)
         point = pipeline.parent
         rows = [pipeline.row(point, images.test)]

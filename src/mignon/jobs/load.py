@@ -38,7 +38,7 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
 
 def _file_of_run(folder: Path) -> Path:
     run = find_run(folder)
-    for name in ("model.mgn", "model.safetensors"):
+    for name in ("model.safetensors", "model.mgn"):  # a trained network with its BatchNorm live comes first
         if (folder / name).is_file():
             return folder / name
     raise ModelError(

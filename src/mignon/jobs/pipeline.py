@@ -100,9 +100,9 @@ class Pipeline:
             self._logits[key] = kept
         return self._logits[key]
 
-    def row(self, point: Point, split: Split) -> dict[str, Any]:
-        """The ledger row of a point on a split."""
-        key = digest(point.key, split.name, "row-1")
+    def row(self, point: Point, split: Split, label: str = "") -> dict[str, Any]:
+        """The ledger row of a point on a split; `label` stands for its last step where a whole recipe is one row."""
+        key = digest(point.key, split.name, label, "row-1")
         row = self.run.row(key)
         if row is None:
             data, decoded = self.file(point)
@@ -112,7 +112,7 @@ class Pipeline:
                 scores = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
                 threshold = best_threshold(self.images.validation.labels, scores)
             row = measure(
-                point.step,
+                label or point.step,
                 decoded,
                 len(data),
                 split,
@@ -125,7 +125,7 @@ class Pipeline:
             self.run.add_row(key, row)
         return row
 
-    def finish(self, point: Point) -> tuple[Path, dict[str, Any]]:
+    def finish(self, point: Point, label: str = "") -> tuple[Path, dict[str, Any]]:
         """Write `model.mgn`, read it back, measure that on test, and keep what the report needs."""
         data, _ = self.file(point)
         path = self.run.folder / "model.mgn"
@@ -133,7 +133,7 @@ class Pipeline:
         stored = path.read_bytes()
         if stored != data:
             raise MignonError(f"{path} does not read back as it was written", "check the disk, then repeat the command")
-        row = self.row(point, self.images.test)
+        row = self.row(point, self.images.test, label)
         before = self.logits(self.parent, self.images.test).argmax(1)
         after = self.logits(point, self.images.test).argmax(1)
         labels = self.images.test.labels

@@ -39,13 +39,13 @@ def pick_precision(classifier: Classifier, batch: int, device: str) -> str:
     known = read_json(path)
     if isinstance(known, dict) and known.get("precision") in ("32-true", "bf16-mixed"):
         return known["precision"]
-    slow, fast = (_step_seconds(classifier, batch, device, half) for half in (False, True))
+    slow, fast = (step_seconds(classifier, batch, device, half) for half in (False, True))
     answer = "bf16-mixed" if slow > GAIN * fast else "32-true"
     write_json(path, {"precision": answer, "seconds_float32": slow, "seconds_bfloat16": fast})
     return answer
 
 
-def _step_seconds(classifier: Classifier, batch: int, device: str, half: bool) -> float:
+def step_seconds(classifier: Classifier, batch: int, device: str, half: bool) -> float:
     network = classifier.copy().network.to(device, memory_format=torch.channels_last).train()
     with torch.random.fork_rng(devices=[]):
         images = torch.randn(batch, *classifier.size, device=device).to(memory_format=torch.channels_last)

@@ -1,0 +1,199 @@
+"""`mignon build FOLDER`: from a folder of images to the verified file, in one command."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from mignon.errors import MignonError
+
+from mignon.jobs.pipeline import Pipeline, Point, weights_digest
+from mignon.jobs.result import Result, command_line, verdict
+from mignon.jobs.start import Start, start_from, training_settings
+from mignon.jobs.train import trained
+from mignon.progress import Quiet, Screen
+from mignon.report.page import write_report
+from mignon.runs import Run
+from mignon.training.device import pick_device, pick_precision, step_seconds
+from mignon.training.loop import Settings
+
+TRAIN_SHARE = 0.6  # of the minutes; the rest is for the ladder
+TUNES = 3  # tune steps on the ladder
+DEFAULT_DROP = 1.0  # points, when no limit is given
+
+
+def build(
+    folder: str,
+    *,
+    max_kib: float | None = None,
+    max_drop: float | None = None,
+    model: str | None = None,
+    minutes: float = 10.0,
+    epochs: int | None = None,
+    width: float | None = None,
+    image: int | None = None,
+    start: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    on_bad: str | None = None,
+    device: str | None = None,
+    screen: Screen | None = None,
+) -> Result:
+    """Look, train, compress, decode again, measure, report.
+
+    A fixed ladder of recipes is judged on validation. `max_kib`: the most accurate file of at most so many KiB;
+    `max_drop`: the smallest file at most so many points below the float network (default 1.0); both: both must hold.
+    `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point meets the limit, the
+    nearest one is kept and `limit_met` is false. Raises MignonError.
+    """
+    screen = screen or Quiet()
+    if max_kib is None and max_drop is None:
+        max_drop = DEFAULT_DROP
+    _check_limits(max_kib, max_drop, minutes, epochs)
+    begun = start_from(folder, model, width, image, start, seed, on_bad, screen)
+    where = pick_device(device)
+    identity = {
+        "data": begun.images.key, "start": weights_digest(begun.classifier), "max_kib": max_kib, "max_drop": max_drop,
+        "minutes": minutes, "epochs": epochs, "seed": seed,
+    }  # fmt: skip
+    title = begun.images.card["source"]
+    with Run.start("build", title, identity, out) as run:
+        screen.say(f"run folder {run.folder}")
+        flags = {"model": model, "width": width, "image": image, "from": start, "epochs": epochs, "minutes": minutes}
+        run.update(
+            command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed)
+        )
+        settings, tune_epochs = _plan(run, begun, minutes, epochs, where, screen)
+        classifier = begun.classifier
+        if not begun.trained:
+            classifier = trained(run, classifier, begun, settings, seed, where, screen)
+        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
+        points, rows = _climb(pipeline, ladder(tune_epochs, settings.batch), screen)
+        chosen, met = choose([row for row in rows[1:]], max_kib, max_drop)
+        point, label = points[chosen], rows[1 + chosen]["step"]
+        file, row = pipeline.finish(point, label)
+        sentence = verdict(file.name, row)
+        if not met:
+            sentence += f". No recipe of the ladder met {_limit(max_kib, max_drop)} on validation; this is the nearest"
+        float_row = pipeline.row(pipeline.parent, begun.images.test)
+        rows = [*rows, float_row, row]
+        run.update(
+            verdict=sentence,
+            limit_met=met,
+            points=[
+                {
+                    "recipe": r["step"], "size_bytes": r["size_bytes"], "top1": r["top1"], "chosen": i == chosen,
+                }
+                for i, r in enumerate(rows[1:-2])
+            ],
+        )  # fmt: skip
+        write_report([run], run.folder / "report.html")
+    warnings = list(getattr(screen, "warnings", []))
+    return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
+
+
+def ladder(tune_epochs: int, batch: int) -> list[list[str]]:
+    """The recipes, from the largest file to the smallest."""
+    tune = f"tune={tune_epochs},batch={batch}"
+    return [
+        ["quant=w8a8", "code=range"],
+        ["quant=w6a8", "code=range"],
+        ["quant=w4a8", tune, "code=range"],
+        ["prune=0.5", "quant=w4a8", tune, "code=range"],
+        ["prune=0.8", tune, "quant=w4a8", tune, "code=range"],
+    ]
+
+
+def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | None) -> tuple[int, bool]:
+    """The row to keep, judged on validation, and whether it meets the limits.
+
+    With a size limit only: the most accurate that fits; else the smallest whose drop is allowed. When nothing meets
+    them: the smallest that breaks only the drop, then the one that misses by least.
+    """
+    most = float("inf") if max_kib is None else max_kib * 1024
+    least = -float("inf") if max_drop is None else -max_drop / 100
+    indices = range(len(rows))
+    fitting = [i for i in indices if rows[i]["size_bytes"] <= most]
+    close = [i for i in indices if rows[i]["top1_change"] >= least - 1e-12]
+    both = [i for i in fitting if i in close]
+    if both and max_drop is None:
+        return max(both, key=lambda i: (rows[i]["top1"], -rows[i]["size_bytes"])), True
+    if both:
+        return min(both, key=lambda i: rows[i]["size_bytes"]), True
+    if fitting:
+        return max(fitting, key=lambda i: rows[i]["top1"]), False
+    if max_kib is not None:
+        return min(indices, key=lambda i: rows[i]["size_bytes"]), False
+    return max(indices, key=lambda i: rows[i]["top1"]), False
+
+
+def _climb(
+    pipeline: Pipeline, recipes: list[list[str]], screen: Screen
+) -> tuple[list[Point], list[dict[str, Any]]]:
+    """Every recipe from the float parent on; rows on validation, the parent's first."""
+    validation = pipeline.images.validation
+    rows = [pipeline.row(pipeline.parent, validation)]
+    points = []
+    for recipe in recipes:
+        point = pipeline.parent
+        seconds = cpu = 0.0
+        for text in recipe:
+            point = pipeline.apply(point, text)
+            seconds, cpu = seconds + point.seconds, cpu + point.cpu_seconds
+        point = dataclasses.replace(point, seconds=seconds, cpu_seconds=cpu)
+        points.append(point)
+        label = " ".join(text for text in recipe if not text.startswith("code="))
+        rows.append(pipeline.row(point, validation, label))
+        last = rows[-1]
+        screen.say(
+            f"{label}: {last['size_bytes']:,} bytes, validation {100 * last['top1']:.1f} % "
+            f"({100 * last['top1_change']:+.1f} points)"
+        )
+    return points, rows
+
+
+def _plan(
+    run: Run, begun: Start, minutes: float, epochs: int | None, device: str, screen: Screen
+) -> tuple[Settings, int]:
+    """How many epochs to train and to tune; decided once for a run and kept in run.json."""
+    plan = run.info.get("plan")
+    if plan is None:
+        if epochs is not None:
+            plan = {"epochs": epochs, "tune": max(1, epochs // 4), "precision": "32-true"}
+        else:
+            settings = training_settings(begun, 1, None, 128, "32-true")
+            precision = pick_precision(begun.classifier, settings.batch, device)
+            started = time.perf_counter()
+            seconds = step_seconds(begun.classifier, settings.batch, device, precision == "bf16-mixed")
+            epoch = 1.15 * seconds * max(1, len(begun.images.train) // settings.batch)
+            left = minutes * 60 - (time.perf_counter() - started)
+            share = TRAIN_SHARE if not begun.trained else 0.0
+            float_step = step_seconds(begun.classifier, settings.batch, device, False)
+            tune_epoch = 1.5 * float_step * max(1, len(begun.images.train) // settings.batch)
+            plan = {
+                "epochs": max(1, min(200, int(share * left / epoch))),
+                "tune": max(1, min(20, int((0.9 - share) * left / TUNES / tune_epoch))),
+                "precision": precision,
+            }
+        run.update(plan=plan)
+    screen.say(
+        f"plan: {plan['epochs']} epochs of training, {plan['tune']} of tuning on each lower step of the ladder, "
+        f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
+    )
+    return training_settings(begun, plan["epochs"], None, 128, plan["precision"]), plan["tune"]
+
+
+def _check_limits(max_kib: float | None, max_drop: float | None, minutes: float, epochs: int | None) -> None:
+    if max_kib is not None and not 0 < max_kib < 1e6:
+        raise MignonError(f"--max-kib {max_kib:g} is not possible", "use a positive size in KiB: --max-kib 64")
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise MignonError(f"--max-drop {max_drop:g} is not possible", "use 0 to 100 points: --max-drop 1.0")
+    if not 0 < minutes <= 100_000:
+        raise MignonError(f"--minutes {minutes:g} is not possible", "use a positive time: --minutes 10")
+    if epochs is not None and not 1 <= epochs <= 10_000:
+        raise MignonError(f"--epochs {epochs} is not possible", "use at least --epochs 1")
+
+
+def _limit(max_kib: float | None, max_drop: float | None) -> str:
+    limits = {"--max-kib": max_kib, "--max-drop": max_drop}
+    return " and ".join(f"{flag} {value:g}" for flag, value in limits.items() if value is not None)

@@ -1,0 +1,104 @@
+"""What `train` and `build` share: look, choose, decode, make or load the network to start from."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mignon.classifier import Classifier, fresh, load_trunk, read_safetensors
+from mignon.data.cache import open_images
+from mignon.data.imageset import ImageSet
+from mignon.data.look import FEW_A_CLASS, Look, choose_model, choose_pixels, input_spec, look, neutral_spec
+from mignon.data.sources import scan
+from mignon.errors import ModelError
+from mignon.jobs.load import load
+from mignon.jobs.pipeline import check_classes
+from mignon.models.graph import shapes
+from mignon.progress import Screen
+from mignon.registry import MODELS
+from mignon.training.loop import Settings
+
+TINY = 16  # pixels; networks for pictures so small have so few parameters that fewer images do
+
+
+@dataclass(frozen=True)
+class Start:
+    """The network before training, its images, and whether it is trained already."""
+
+    classifier: Classifier
+    images: ImageSet
+    seen: Look
+    trained: bool
+
+
+def start_from(
+    data: str,
+    model: str | None,
+    width: float | None,
+    image: int | None,
+    weights: str | Path | None,
+    seed: int,
+    on_bad: str | None,
+    screen: Screen,
+) -> Start:
+    """Choose input and network by the printed rule (or as asked for), decode, initialize. Raises MignonError."""
+    listing = scan(data)
+    seen = look(listing)
+    if weights is not None and not _is_trunk(weights):
+        given = load(weights)
+        if model not in (None, given.family):
+            raise ModelError(f"{weights} holds {given.family}, not {model}", "leave the model away, or --from")
+        images = open_images(listing, given.input, seed, on_bad, screen)
+        check_classes(given, images)
+        return Start(given, images, seen, True)
+    if weights is not None and model is None:
+        header, _ = read_safetensors(Path(weights))
+        raise ModelError(f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ...")
+    usual = MODELS[model].pixels if model else None
+    pixels = choose_pixels(seen, image, usual)
+    if model is None:
+        model, rule = choose_model(seen, pixels)
+        screen.say(rule)
+    options: dict[str, Any] = {} if width is None else {"width": width}
+    spec = neutral_spec(pixels, 3 if weights is not None else seen.channels)
+    check = fresh(model, options, spec, listing.classes, seed)
+    shapes(check.network, *check.size)  # refuses pictures that are too small before anything is decoded
+    images = open_images(listing, spec, seed, on_bad, screen)
+    spec = input_spec(images.train, spec)
+    if weights is not None:
+        header, _ = read_safetensors(Path(weights))
+        given_input = header.get("input") or {}
+        if "mean" in given_input:
+            spec = dataclasses.replace(spec, mean=tuple(given_input["mean"]), std=tuple(given_input["std"]))
+    classifier = fresh(model, options, spec, listing.classes, seed)
+    if weights is not None:
+        classifier, copied, skipped = load_trunk(Path(weights), classifier)
+        screen.say(f"{len(copied)} tensors taken from {weights}, {len(skipped)} skipped {skipped[:3]}")
+    elif seen.fewest < FEW_A_CLASS and pixels > TINY:
+        screen.warn(
+            f"the smallest class has {seen.fewest} images; below {FEW_A_CLASS} training from scratch is weak: "
+            "start from given weights instead, --from FILE"
+        )
+    return Start(classifier, images, seen, False)
+
+
+def training_settings(start: Start, epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
+    """Crop by an eighth of the side; flip color pictures only (grey ones are often signs that must not be mirrored)."""
+    if not 1 <= batch <= 65_536 or not (lr is None or 0 < lr <= 10) or not 0 <= epochs <= 10_000:
+        raise ModelError(
+            f"epochs {epochs}, rate {lr}, batch {batch} are not possible", "use --epochs 30 --lr 0.1 --batch 128"
+        )
+    batch = min(batch, max(8, len(start.images.train) // 16))
+    return Settings(
+        epochs=epochs,
+        lr=lr or 0.2,
+        batch=batch,
+        crop=start.classifier.input.height // 8,
+        flip=start.classifier.input.channels == 3,
+        precision=precision,
+    )
+
+
+def _is_trunk(weights: str | Path) -> bool:
+    path = Path(weights).expanduser()
+    return path.suffix == ".safetensors" and path.is_file() and bool(read_safetensors(path)[0].get("trunk_only"))

@@ -1,0 +1,104 @@
+"""`mignon train MODEL --data D`: from a folder of images to a trained network, resumable to the bit."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mignon.classifier import Classifier, save_safetensors
+from mignon.errors import ModelError, RunError
+from mignon.jobs.pipeline import Pipeline, weights_digest
+from mignon.jobs.result import Result, command_line, verdict
+from mignon.jobs.start import start_from, training_settings
+from mignon.progress import Quiet, Screen
+from mignon.report.page import write_report
+from mignon.runs import Run, find_run
+from mignon.training.device import pick_device, pick_precision
+from mignon.training.loop import Settings, fit
+
+
+def train(
+    model: str | None = None,
+    *,
+    data: str | None = None,
+    epochs: int = 30,
+    lr: float | None = None,
+    batch: int = 128,
+    width: float | None = None,
+    image: int | None = None,
+    start: str | Path | None = None,
+    half: bool | None = None,
+    resume: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    on_bad: str | None = None,
+    device: str | None = None,
+    screen: Screen | None = None,
+) -> Result:
+    """Train a network; the epoch that is best on validation is kept and measured on test.
+
+    `model`: a family (mignon ls models) or None for the rule of `build`; `data`: a folder of images or `digits`;
+    `start`: weights to begin with; `half`: bfloat16 arithmetic (None: where it is measured to be faster); `resume`: an
+    interrupted run, which goes on with its own settings. Raises MignonError.
+    """
+    screen = screen or Quiet()
+    if resume is not None:
+        found = find_run(resume)
+        if found.info["verb"] != "train":
+            raise RunError(f"{found.folder} is a run of {found.info['verb']}", f"repeat it: {found.info.get('command')}")
+        request = found.info["request"]
+        return train(**request, out=found.folder, screen=screen)
+    if data is None:
+        raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
+    request = {
+        "model": model, "data": str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data,
+        "epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image,
+        "start": None if start is None else str(Path(start).expanduser().resolve()),
+        "half": half, "seed": seed, "on_bad": on_bad, "device": device,
+    }  # fmt: skip
+    if epochs < 1:
+        raise ModelError(f"--epochs {epochs} is not possible", "use at least --epochs 1")
+    begun = start_from(data, model, width, image, start, seed, on_bad, screen)
+    where = pick_device(device)
+    precision = {True: "bf16-mixed", False: "32-true", None: ""}[half]
+    precision = precision or pick_precision(begun.classifier, batch, where)
+    settings = training_settings(begun, epochs, lr, batch, precision)
+    identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
+    with Run.start("train", f"{begun.classifier.family}-{begun.images.card['source']}", identity, out) as run:
+        screen.say(f"run folder {run.folder}")
+        flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
+        line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
+        run.update(request=request, command=line, settings=identity)
+        classifier = trained(run, begun.classifier, begun, settings, seed, where, screen)
+        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
+        row = pipeline.row(pipeline.parent, begun.images.test)
+        file, row = pipeline.finish(pipeline.parent)
+        sentence = verdict(file.name, row)
+        run.update(verdict=sentence)
+        write_report([run], run.folder / "report.html")
+    return Result(str(run.folder), str(file), sentence, True, [row], list(getattr(screen, "warnings", [])))
+
+
+def trained(
+    run: Run, classifier: Classifier, begun: Any, settings: Settings, seed: int, device: str, screen: Screen
+) -> Classifier:
+    """The trained network of this run: read back when it is finished, else trained from its last checkpoint on."""
+    from mignon.classifier import load_safetensors
+
+    path = run.folder / "model.safetensors"
+    if path.exists() and run.info.get("trained") == asdict(settings):
+        return load_safetensors(path)
+    run.update(status="training")
+    fitted = fit(
+        classifier,
+        begun.images.train,
+        begun.images.validation,
+        settings,
+        seed=seed,
+        device=device,
+        folder=run.folder,
+        screen=screen,
+    )
+    save_safetensors(fitted.classifier, path)
+    run.update(history=fitted.history, best_epoch=fitted.best_epoch, trained=asdict(settings))
+    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return fitted.classifier
