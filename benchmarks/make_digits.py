@@ -13,7 +13,5 @@ train, validation = train_test_split(rest, test_size=269, random_state=0, strati
 splits = np.zeros(len(index), np.uint8)
 splits[validation], splits[test] = 1, 2
 target = Path(__file__).parents[1] / "src" / "mignon" / "data" / "digits.npz"
-np.savez_compressed(
-    target, images=digits.images.astype(np.uint8), labels=digits.target.astype(np.uint8), splits=splits
-)
+np.savez_compressed(target, images=digits.images.astype(np.uint8), labels=digits.target.astype(np.uint8), splits=splits)
 print(target.name, target.stat().st_size, "bytes", np.bincount(splits))

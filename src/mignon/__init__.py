@@ -13,8 +13,18 @@ __version__ = "0.1.0"
 _LAZY = {
     "Classifier": "mignon.classifier",
     "InputSpec": "mignon.data.inputs",
+    "build": "mignon.jobs.build",
     "compress": "mignon.jobs.compress",
+    "demo": "mignon.jobs.demo",
+    "doctor": "mignon.jobs.doctor",
+    "evaluate": "mignon.jobs.evaluate",
     "load": "mignon.jobs.load",
+    "ls": "mignon.jobs.runs",
+    "predict": "mignon.jobs.predict",
+    "rm": "mignon.jobs.runs",
+    "show": "mignon.jobs.show",
+    "train": "mignon.jobs.train",
+    "tune": "mignon.jobs.tune",
 }
 
 __all__ = [
@@ -28,8 +38,18 @@ __all__ = [
     "RecipeError",
     "RunError",
     "__version__",
+    "build",
     "compress",
+    "demo",
+    "doctor",
+    "evaluate",
     "load",
+    "ls",
+    "predict",
+    "rm",
+    "show",
+    "train",
+    "tune",
 ]
 
 

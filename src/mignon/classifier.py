@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.nn.utils import parametrize
 
 from mignon.data.inputs import InputSpec, open_image, to_network, to_pixels
@@ -19,7 +19,7 @@ from mignon.errors import DataError, FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
-from mignon.models.graph import WEIGHTED, absorb, blocks, clone, latent_weight, set_rule, trace, weight_rule
+from mignon.models.graph import WEIGHTED, absorb, blocks, clone, latent_weight, place, set_rule, trace, weight_rule
 from mignon.rules import build_rule
 
 ALIASES = {"mobilenet": "mobilenetv1"}
@@ -56,7 +56,7 @@ class Classifier:
         """A Classifier that shares no tensor with this one."""
         return replace(self, network=clone(self.network), **changes)
 
-    def weighted(self) -> dict[str, nn.Module]:
+    def weighted(self) -> dict[str, Any]:
         """The convolutions and linear layers by name, in the order of the graph."""
         return {b.name: b.module for b in blocks(self.network) if isinstance(b.module, WEIGHTED)}
 
@@ -71,7 +71,7 @@ class Classifier:
     def logits(self, pixels: np.ndarray, device: str | torch.device = "cpu") -> np.ndarray:
         """float32 N x classes for uint8 N x H x W x C; in one pass, so keep N to a few hundred."""
         with torch.no_grad(), parametrize.cached():
-            batch = to_network(torch.as_tensor(pixels).to(device), self.input)
+            batch = to_network(torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device), self.input)
             return self.network(batch).float().cpu().numpy()
 
     def predict(self, images: Any) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def fresh(family: str, options: dict[str, Any], spec: InputSpec, classes: tuple[
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = trace(build(family, options, len(classes), spec.channels))
-    return Classifier(family, options, spec, classes, network.to(memory_format=torch.channels_last))
+    return Classifier(family, options, spec, classes, place(network))
 
 
 # ---- safetensors: checkpoints of ours, and weights from elsewhere that carry the same header ----
@@ -160,7 +160,7 @@ def load_safetensors(path: Path) -> Classifier:
     if header.get("trunk_only"):
         raise ModelError(
             f"{path} holds a trunk without a classifier",
-            f"train one on it first: mignon train {ALIASES.get(header.get('family'), 'MODEL')} --data D --from {path}",
+            f"train one on it: mignon train {ALIASES.get(str(header.get('family')), 'MODEL')} -d D --from {path}",
         )
     if header.get("weights"):
         raise ModelError(f"{path} stores {header['weights']}, which cannot be imported yet", "give float32 weights")
@@ -195,7 +195,7 @@ def load_safetensors(path: Path) -> Classifier:
 
 
 def load_trunk(path: Path, classifier: Classifier) -> tuple[Classifier, list[str], list[str]]:
-    """Start a fresh Classifier from given weights: what fits by name and shape is copied. Gives copied and skipped names.
+    """A fresh Classifier with what fits of given weights by name and shape; the names copied and skipped.
 
     Raises ModelError when nothing fits.
     """
@@ -250,11 +250,8 @@ def rebuild(header: dict[str, Any], where: Any) -> Classifier:
         options,
         spec,
         tuple(classes),
-        network.to(memory_format=torch.channels_last),
+        place(network),
         coder=str(header.get("coder", "packed")),
         recipe=tuple(str(s) for s in header.get("recipe", ())),
         origin=dict(header.get("origin") or {k: header[k] for k in ("source", "licence") if k in header}),
     )
-
-
-

@@ -49,13 +49,13 @@ def print_json(value: Any) -> None:
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """The ledger as a table."""
-    split = rows[-1]["split"] if rows else "test"
-    table = Table(title=f"measured on the decoded files, {rows[-1]['images']:,} {split} images", title_justify="left")
-    for name in ("step", "bytes", "x", "top-1 %", "95 %", "change", "lost/gained", "p", "KL", "s"):
-        table.add_column(name, justify="left" if name == "step" else "right")
+    table = Table(title="measured on the decoded files", title_justify="left")
+    for name in ("step", "on", "bytes", "x", "top-1 %", "95 %", "change", "lost/gained", "p", "KL", "s"):
+        table.add_column(name, justify="left" if name in ("step", "on") else "right")
     for row in rows:
         table.add_row(
             row["step"],
+            f"{row['split'][:5]} {row['images']:,}",
             f"{row['size_bytes']:,}",
             f"{row['ratio']:.1f}",
             f"{100 * row['top1']:.2f}",
@@ -66,6 +66,61 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             f"{row['kl']:.4f}",
             f"{row['seconds']:.1f}",
         )
-    Console(soft_wrap=False, width=None if sys.stdout.isatty() else 110).print(table)
+    _print(table)
 
 
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def print_about(about: dict[str, Any]) -> None:
+    """`mignon show`: layers, totals, and the parts of a file."""
+    table = Table("layer", "kind", "out (C x H x W)", "parameters", "MACs")
+    for layer in about["layers"]:
+        shape = " x ".join(str(n) for n in layer["shape"])
+        table.add_row(layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}")
+    _print(table)
+    print(
+        f"{about['family']} {about['options'] or ''}: {about['parameters']:,} parameters, {about['macs']:,} MACs, "
+        f"{about['peak_activation_bytes']:,} bytes of activations at most"
+    )
+    if "file" in about:
+        recipe = " ".join(about["recipe"]) or "float32"
+        print(f"{about['file']}: {about['size_bytes']:,} bytes as .mgn ({about['ratio']:.1f}x), {recipe}")
+    if "parts" in about:
+        parts = Table("part", "bytes")
+        for part in about["parts"]:
+            parts.add_row(part["part"], f"{part['bytes']:,}")
+        parts.add_row("sum", f"{sum(part['bytes'] for part in about['parts']):,}")
+        _print(parts)
+
+
+def print_card(card: dict[str, Any]) -> None:
+    """`mignon data`: the card in lines."""
+    table = Table("class", *card["counts"])
+    for name, counts in list(card["per_class"].items())[:50]:
+        table.add_row(name, *(f"{n:,}" for n in counts.values()))
+    table.add_row("all", *(f"{n:,}" for n in card["counts"].values()))
+    _print(table)
+    width, height = card["width"], card["height"]
+    print(f"{card['images']:,} images of {card['classes']} classes; {card['split_rule']}")
+    print(
+        f"width {width['min']}-{width['max']} (median {width['median']}), height {height['min']}-{height['max']} "
+        f"(median {height['median']}), modes {card['modes']}"
+    )
+    print(f"{card['repeated']} images are there more than once, {card['in_two_splits_count']} of them in two splits")
+    print(f"{len(card['bad'])} files cannot be decoded" + "".join(f"\n  {n}: {why}" for n, why in card["bad"][:20]))
+    for note in card["notes"]:
+        print(note)
+    print(f"contact sheet {card['contact_sheet']}\nrun folder {card['run']}")
+
+
+def print_entries(entries: list[dict[str, Any]], nothing: str) -> None:
+    """A list of things with the same keys."""
+    if not entries:
+        print(nothing)
+        return
+    table = Table(*entries[0])
+    for entry in entries:
+        table.add_row(*("" if value is None else str(value) for value in entry.values()))
+    _print(table)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from mignon import __version__
-from mignon.cli.screen import Terminal, print_json, print_rows
+from mignon.cli.screen import Terminal, print_about, print_card, print_entries, print_json, print_rows
 
 app = App(
     name="mignon",
@@ -20,6 +20,9 @@ Out = Annotated[Path | None, Parameter(help="Run folder (default: ./runs/NAME, o
 Data = Annotated[str, Parameter(name=["--data", "-d"], help="Folder of images, or: digits.")]
 Seed = Annotated[int, Parameter(help="Seed of everything random.")]
 OnBad = Annotated[str | None, Parameter(help="Files that cannot be decoded: skip or fail.")]
+Width = Annotated[float | None, Parameter(help="Multiplies the channels of the network.")]
+Image = Annotated[int | None, Parameter(help="Side of the input in pixels (default: by a printed rule).")]
+Start = Annotated[Path | None, Parameter(name="--from", help="Weights to start from: .safetensors, .mgn or run.")]
 Device = Annotated[str | None, Parameter(help="cpu or cuda (default: the GPU when there is one).")]
 
 
@@ -62,7 +65,319 @@ def compress(
     from mignon.jobs.compress import compress as job
 
     screen = Terminal()
+    result = job(model, *steps, data=data, out=out, seed=seed, on_bad=on_bad, device=device, screen=screen)
+    return show_result(result, json)
+
+
+@app.command
+def build(
+    folder: str,
+    *,
+    max_kib: Annotated[float | None, Parameter(help="Largest size of the file, in KiB.")] = None,
+    max_drop: Annotated[float | None, Parameter(help="Most points below the float network (default 1.0).")] = None,
+    model: Annotated[
+        str | None, Parameter(help="Network family (mignon ls models; default: by a printed rule).")
+    ] = None,
+    minutes: Annotated[float, Parameter(help="About how long it may take.")] = 10.0,
+    epochs: Annotated[int | None, Parameter(help="Epochs of training, instead of --minutes.")] = None,
+    width: Width = None,
+    image: Image = None,
+    start: Start = None,
+    out: Out = None,
+    seed: Seed = 0,
+    on_bad: OnBad = None,
+    device: Device = None,
+    json: Json = False,
+) -> int:
+    """From a folder of images to a small, verified classifier: look, train, compress, decode, measure, report.
+
+    For example: mignon build photos --max-kib 64
+
+    Parameters
+    ----------
+    folder
+        Folder of images (class folders, or train/val/test with class folders), or: digits.
+    """
+    from mignon.jobs.build import build as job
+
     result = job(
-        model, *steps, data=data, out=out, seed=seed, on_bad=on_bad, device=device, screen=screen
+        folder,
+        max_kib=max_kib,
+        max_drop=max_drop,
+        model=model,
+        minutes=minutes,
+        epochs=epochs,
+        width=width,
+        image=image,
+        start=start,
+        out=out,
+        seed=seed,
+        on_bad=on_bad,
+        device=device,
+        screen=Terminal(),
     )
     return show_result(result, json)
+
+
+@app.command
+def demo(*, out: Out = None, seed: Seed = 0, json: Json = False) -> int:
+    """The whole story on 1,797 real handwritten digits that ship with the package; about a minute on two cores."""
+    from mignon.jobs.demo import demo as job
+
+    return show_result(job(out=out, seed=seed, screen=Terminal()), json)
+
+
+@app.command
+def train(
+    model: str | None = None,
+    *,
+    data: Annotated[str | None, Parameter(name=["--data", "-d"], help="Folder of images, or: digits.")] = None,
+    epochs: int = 30,
+    lr: Annotated[float | None, Parameter(help="Highest learning rate (default 0.2).")] = None,
+    batch: int = 128,
+    width: Width = None,
+    image: Image = None,
+    start: Start = None,
+    half: Annotated[bool | None, Parameter(help="bfloat16 arithmetic (default: where measured to be faster).")] = None,
+    resume: Annotated[str | None, Parameter(help="An interrupted run; it goes on with its own settings.")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    on_bad: OnBad = None,
+    device: Device = None,
+    json: Json = False,
+) -> int:
+    """Train a network; a repeated or resumed command goes on where it stopped.
+
+    For example: mignon train resnet20-cifar --data photos --epochs 30
+
+    Parameters
+    ----------
+    model
+        Network family (mignon ls models).
+    """
+    from mignon.jobs.train import train as job
+
+    result = job(
+        model,
+        data=data,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        width=width,
+        image=image,
+        start=start,
+        half=half,
+        resume=resume,
+        out=out,
+        seed=seed,
+        on_bad=on_bad,
+        device=device,
+        screen=Terminal(),
+    )
+    return show_result(result, json)
+
+
+@app.command
+def tune(
+    model: str,
+    *,
+    data: Data,
+    epochs: int = 5,
+    lr: Annotated[float, Parameter(help="Highest learning rate.")] = 0.02,
+    batch: int = 128,
+    out: Out = None,
+    seed: Seed = 0,
+    on_bad: OnBad = None,
+    device: Device = None,
+    json: Json = False,
+) -> int:
+    """Train on with everything held that the model holds: masks, integers, activation grids.
+
+    Parameters
+    ----------
+    model
+        Run folder, .safetensors or .mgn.
+    """
+    from mignon.jobs.tune import tune as job
+
+    result = job(
+        model,
+        data=data,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        out=out,
+        seed=seed,
+        on_bad=on_bad,
+        device=device,
+        screen=Terminal(),
+    )
+    return show_result(result, json)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: str,
+    *,
+    data: Data,
+    split: Annotated[str, Parameter(help="train, validation or test.")] = "test",
+    seed: Seed = 0,
+    on_bad: OnBad = None,
+    json: Json = False,
+) -> int:
+    """Measure a model on a split of a folder of images.
+
+    Parameters
+    ----------
+    model
+        Run folder, .safetensors or .mgn.
+    """
+    from mignon.jobs.evaluate import evaluate as job
+
+    return show_result(job(model, data=data, split=split, seed=seed, on_bad=on_bad, screen=Terminal()), json)
+
+
+@app.command
+def predict(model: str, *images: str, json: Json = False) -> None:
+    """Label pictures.
+
+    Parameters
+    ----------
+    model
+        Run folder, .safetensors or .mgn.
+    images
+        Image files, or folders of them.
+    """
+    from mignon.jobs.predict import predict as job
+
+    results = job(model, list(images))
+    if json:
+        print_json(results)
+        return
+    for item in results:
+        print(f"{100 * item['probability']:5.1f} %  {item['label']}  {item['image']}")
+
+
+@app.command
+def show(
+    thing: str,
+    *,
+    classes: Annotated[int, Parameter(help="Classes, for a model family.")] = 10,
+    width: Width = None,
+    image: Image = None,
+    channels: Annotated[int, Parameter(help="1 or 3, for a model family.")] = 3,
+    bytes_: Annotated[bool, Parameter(name="--bytes", negative="", help="Split every byte of the file.")] = False,
+    json: Json = False,
+) -> None:
+    """Layers, parameters, MACs and memory of a network; header and bytes of a file.
+
+    Parameters
+    ----------
+    thing
+        Model family, run folder, .safetensors or .mgn.
+    """
+    from mignon.jobs.show import show as job
+
+    about = job(thing, classes=classes, width=width, image=image, channels=channels, bytes_=bytes_)
+    if json:
+        print_json(about)
+    else:
+        print_about(about)
+
+
+@app.command
+def data(
+    folder: str,
+    *,
+    image: Image = None,
+    out: Out = None,
+    seed: Seed = 0,
+    on_bad: OnBad = None,
+    json: Json = False,
+) -> None:
+    """Look at a folder of images: counts, sizes, splits, bad files, repeated images, a contact sheet.
+
+    Parameters
+    ----------
+    folder
+        Folder of images, or: digits.
+    """
+    from mignon.jobs.data import data as job
+
+    card = job(folder, image=image, out=out, seed=seed, on_bad=on_bad, screen=Terminal())
+    if json:
+        print_json(card)
+    else:
+        print_card(card)
+
+
+@app.command
+def ls(what: str = "runs", *, json: Json = False) -> None:
+    """List runs, models, steps, coders or sources.
+
+    Parameters
+    ----------
+    what
+        runs, models, steps, coders or sources.
+    """
+    from mignon.jobs.runs import ls as job
+
+    entries = job(what)
+    if json:
+        print_json(entries)
+    else:
+        print_entries(entries, f"no {what} yet")
+
+
+@app.command
+def rm(*runs: str, json: Json = False) -> None:
+    """Remove run folders.
+
+    Parameters
+    ----------
+    runs
+        Folders or names (mignon ls runs).
+    """
+    from mignon.jobs.runs import rm as job
+
+    removed = job(list(runs))
+    if json:
+        print_json(removed)
+    else:
+        for folder in removed:
+            print(f"removed {folder}")
+
+
+@app.command
+def report(
+    *runs: str, out: Annotated[Path | None, Parameter(help="The page to write.")] = None, json: Json = False
+) -> None:
+    """Write one offline page about one or several runs.
+
+    Parameters
+    ----------
+    runs
+        Folders or names (mignon ls runs).
+    """
+    from mignon.jobs.report import report as job
+
+    path = job(list(runs), out=out)
+    if json:
+        print_json({"report": str(path)})
+    else:
+        print(f"report {path}")
+
+
+@app.command
+def doctor(*, json: Json = False) -> int:
+    """Check this machine: libraries, threads, cache, disk."""
+    from mignon.jobs.doctor import doctor as job
+
+    rows = job()
+    if json:
+        print_json(rows)
+    else:
+        for row in rows:
+            hint = f"  -> {row['hint']}" if row["hint"] else ""
+            print(f"{'ok ' if row['ok'] else 'BAD'} {row['what']}: {row['value']}{hint}")
+    return 0 if all(row["ok"] for row in rows) else 1

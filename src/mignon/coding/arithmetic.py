@@ -19,7 +19,7 @@ from mignon.files import cache_folder
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 
-import numba  # noqa: E402  (after its cache folder is set: the package may be installed read-only)
+import numba
 
 CLASSES = 24  # of the expected magnitude, two an octave, from below 1/16 on
 LENGTHS = 32  # bit lengths 1 .. 32
@@ -76,7 +76,6 @@ def _fixed(p: Fraction) -> int:
 SQUASH, STRETCH = _stretch_tables()
 START = _start_probabilities()
 RATE = np.array([(ONE * 2) // (2 * n + 3) for n in range(LIMIT + 1)], np.int64)
-
 
 
 @numba.njit(cache=True)
@@ -153,9 +152,7 @@ def _integer(decoding, q, place, signs, prob, count, weights, inputs, coder, dat
     magnitude = abs(q)
     if not _decide(decoding, 1 if magnitude else 0, place, 0, prob, count, weights, inputs, coder, data):
         return 0
-    negative = _decide(
-        decoding, 1 if q < 0 else 0, place, 1 + signs, prob, count, weights, inputs, coder, data
-    )
+    negative = _decide(decoding, 1 if q < 0 else 0, place, 1 + signs, prob, count, weights, inputs, coder, data)
     length = 1
     while True:
         if length > 32:
@@ -201,9 +198,7 @@ def _integers(decoding, values, prob, count, weights, coder, data):
             place[3] = _class_of(overall)
             s1 = 0 if i == 0 or values[o, i - 1] == 0 else 1 if values[o, i - 1] > 0 else 2
             s2 = 0 if o == 0 or values[o - 1, i] == 0 else 1 if values[o - 1, i] > 0 else 2
-            q = _integer(
-                decoding, values[o, i], place, s1 + 3 * s2, prob, count, weights, inputs, coder, data
-            )
+            q = _integer(decoding, values[o, i], place, s1 + 3 * s2, prob, count, weights, inputs, coder, data)
             if q > 2147483647 or q < -2147483648:
                 return False
             values[o, i] = q
@@ -220,7 +215,7 @@ def _integers(decoding, values, prob, count, weights, coder, data):
 
 @numba.njit(cache=True)
 def _symbols(decoding, values, width, prob, count, coder, data):
-    """A stream of `width`-bit symbols (bits or bytes): a binary tree of counters, chosen by the row and the symbol before."""
+    """A stream of `width`-bit symbols (bits or bytes): a binary tree of counters, by row and neighbors."""
     rows, columns = values.shape
     for o in range(rows):
         for i in range(columns):

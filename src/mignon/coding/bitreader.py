@@ -6,7 +6,7 @@ from mignon.files import cache_folder
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 
-import numba  # noqa: E402
+import numba
 
 
 @numba.njit(cache=True)

@@ -55,7 +55,7 @@ class Huffman:
             values = np.zeros(layout.count, np.int64)
             if layout.count:
                 _read_stream(reader, values)
-            if values.size and not (-(2**31) <= values.min() and values.max() < 2**31):
+            if values.size and not (values.min() >= -(2**31) and values.max() < 2**31):
                 raise FormatError("a Huffman-coded number does not fit into 32 bits")
             arrays.append(values.astype(np.int32).reshape(layout.shape))
             ends.append(reader.position)
@@ -66,7 +66,7 @@ def code_lengths(counts: np.ndarray) -> np.ndarray:
     """Optimal code length of each symbol, at most 15 bits (longer ones: the counts are flattened and tried again)."""
     counts = counts.astype(np.int64)
     while True:
-        heap = [(int(c), i, (i,)) for i, c in enumerate(counts) if c]
+        heap: list[tuple[int, int, tuple[int, ...]]] = [(int(c), i, (i,)) for i, c in enumerate(counts) if c]
         lengths = np.zeros(len(counts), np.int64)
         heapq.heapify(heap)
         number = len(counts)

@@ -41,7 +41,7 @@ class Packed:
             for bit in range(width):  # one bit plane at a time: memory stays a few bytes a number
                 at = np.arange(layout.count) * width + bit
                 values += (raw[at >> 3] >> (7 - (at & 7)) & 1).astype(np.int64) << (width - 1 - bit)
-            if values.size and not (-(2**31) <= values.min() and values.max() < 2**31):
+            if values.size and not (values.min() >= -(2**31) and values.max() < 2**31):
                 raise FormatError("a packed number does not fit into 32 bits")
             arrays.append(values.astype(np.int32).reshape(layout.shape))
             ends.append(reader.position)

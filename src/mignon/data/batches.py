@@ -25,9 +25,7 @@ def steps_per_epoch(images: int, batch: int) -> int:
     return images // min(batch, images)
 
 
-def gather(
-    images: np.ndarray, chosen: np.ndarray, augment: Augment, generator: np.random.Generator
-) -> np.ndarray:
+def gather(images: np.ndarray, chosen: np.ndarray, augment: Augment, generator: np.random.Generator) -> np.ndarray:
     """The chosen images, each cropped and flipped by its own draw: uint8 B x H x W x C."""
     count, (height, width, channels) = len(chosen), images.shape[1:]
     pad = min(augment.pad, height - 1, width - 1)

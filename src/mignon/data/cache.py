@@ -61,7 +61,7 @@ def open_images(
         stop = start + card["counts"][name]
         parts.append(Split(name, images[start:stop], labels[start:stop], names[start:stop]))
         start = stop
-    return ImageSet(*parts, classes=listing.classes, input=spec, card=card, key=key)
+    return ImageSet(parts[0], parts[1], parts[2], classes=listing.classes, input=spec, card=card, key=key)
 
 
 def _contents(listing: Listing, screen: Screen) -> list[str]:
@@ -115,9 +115,9 @@ def _build(
             if bad:
                 images[: len(good)] = images[good]
                 images.flush()
-                whole, images = images, np.array(images[: len(good)])
-                del whole
-                np.save(temporary / "images.npy", images)
+                compact = np.array(images[: len(good)])
+                del images
+                np.save(temporary / "images.npy", compact)
             else:
                 images.flush()
             kept = [order[i] for i in good]

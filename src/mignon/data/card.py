@@ -26,9 +26,7 @@ def data_card(
     """Counts, sizes, split rule, hash, bad files, and images that are in the source more than once."""
     split_of = [splits[i] for i in kept]
     per_class = {
-        name: {
-            split: sum(1 for s, y in zip(split_of, labels) if s == split and y == number) for split in SPLITS
-        }
+        name: {split: sum(1 for s, y in zip(split_of, labels) if s == split and y == number) for split in SPLITS}
         for number, name in enumerate(listing.classes)
     }
     groups: dict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""A look at the pictures before anything is decided: sizes, color, how many of each class; and the rule that follows."""
+"""A look at the pictures before anything is decided: sizes, color, how many of each class; the rule that follows."""
 
 from dataclasses import dataclass
 from typing import Any

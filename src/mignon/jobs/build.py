@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mignon.errors import MignonError
-
 from mignon.jobs.pipeline import Pipeline, Point, weights_digest
 from mignon.jobs.result import Result, command_line, verdict
 from mignon.jobs.start import Start, start_from, training_settings
@@ -59,17 +58,22 @@ def build(
     title = begun.images.card["source"]
     with Run.start("build", title, identity, out) as run:
         screen.say(f"run folder {run.folder}")
-        flags = {"model": model, "width": width, "image": image, "from": start, "epochs": epochs, "minutes": minutes}
-        run.update(
-            command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed)
-        )
+        flags = {
+            "model": model,
+            "width": width,
+            "image": image,
+            "from": start,
+            "epochs": epochs,
+            "minutes": minutes,
+        }
+        run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
         settings, tune_epochs = _plan(run, begun, minutes, epochs, where, screen)
         classifier = begun.classifier
         if not begun.trained:
             classifier = trained(run, classifier, begun, settings, seed, where, screen)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         points, rows = _climb(pipeline, ladder(tune_epochs, settings.batch), screen)
-        chosen, met = choose([row for row in rows[1:]], max_kib, max_drop)
+        chosen, met = choose(rows[1:], max_kib, max_drop)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
         sentence = verdict(file.name, row)
@@ -127,9 +131,7 @@ def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | 
     return max(indices, key=lambda i: rows[i]["top1"]), False
 
 
-def _climb(
-    pipeline: Pipeline, recipes: list[list[str]], screen: Screen
-) -> tuple[list[Point], list[dict[str, Any]]]:
+def _climb(pipeline: Pipeline, recipes: list[list[str]], screen: Screen) -> tuple[list[Point], list[dict[str, Any]]]:
     """Every recipe from the float parent on; rows on validation, the parent's first."""
     validation = pipeline.images.validation
     rows = [pipeline.row(pipeline.parent, validation)]

@@ -24,7 +24,9 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
     if place.is_dir():
         place = _file_of_run(place)
     if not place.is_file():
-        raise ModelError(f"there is no file {str(path)!r}", "give a .mgn, a .safetensors or a run folder (mignon ls runs)")
+        raise ModelError(
+            f"there is no file {str(path)!r}", "give a .mgn, a .safetensors or a run folder (mignon ls runs)"
+        )
     if place.stat().st_size > MAX_FILE:
         raise ModelError(f"{place} has {place.stat().st_size:,} bytes, more than any model here", "give a model file")
     with machine_errors(place):
@@ -38,9 +40,13 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
 
 def _file_of_run(folder: Path) -> Path:
     run = find_run(folder)
-    for name in ("model.safetensors", "model.mgn"):  # a trained network with its BatchNorm live comes first
+    names = ["model.mgn"]
+    if run.info["verb"] == "train":
+        names.insert(0, "model.safetensors")  # its BatchNorm is live
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     raise ModelError(
-        f"the run {folder} has no finished model yet ({run.info.get('status')})", "repeat its command to finish it"
+        f"the run {folder} has no finished model yet ({run.info.get('status')})",
+        "repeat its command to finish it",
     )

@@ -53,7 +53,9 @@ def start_from(
         return Start(given, images, seen, True)
     if weights is not None and model is None:
         header, _ = read_safetensors(Path(weights))
-        raise ModelError(f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ...")
+        raise ModelError(
+            f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ..."
+        )
     usual = MODELS[model].pixels if model else None
     pixels = choose_pixels(seen, image, usual)
     if model is None:
@@ -83,18 +85,17 @@ def start_from(
 
 
 def training_settings(start: Start, epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
-    """Crop by an eighth of the side; flip color pictures only (grey ones are often signs that must not be mirrored)."""
+    """Settings for training from scratch, at least 16 steps an epoch. Raises ModelError."""
     if not 1 <= batch <= 65_536 or not (lr is None or 0 < lr <= 10) or not 0 <= epochs <= 10_000:
         raise ModelError(
-            f"epochs {epochs}, rate {lr}, batch {batch} are not possible", "use --epochs 30 --lr 0.1 --batch 128"
+            f"epochs {epochs}, rate {lr}, batch {batch} are not possible",
+            "use --epochs 30 --lr 0.1 --batch 128",
         )
     batch = min(batch, max(8, len(start.images.train) // 16))
     return Settings(
         epochs=epochs,
         lr=lr or 0.2,
         batch=batch,
-        crop=start.classifier.input.height // 8,
-        flip=start.classifier.input.channels == 3,
         precision=precision,
     )
 

@@ -44,7 +44,9 @@ def train(
     if resume is not None:
         found = find_run(resume)
         if found.info["verb"] != "train":
-            raise RunError(f"{found.folder} is a run of {found.info['verb']}", f"repeat it: {found.info.get('command')}")
+            raise RunError(
+                f"{found.folder} is a run of {found.info['verb']}", f"repeat it: {found.info.get('command')}"
+            )
         request = found.info["request"]
         return train(**request, out=found.folder, screen=screen)
     if data is None:

@@ -110,9 +110,7 @@ def measure(
         parameters=parameters,
         nonzeros=decoded.nonzeros(),
         macs=sum(layer.macs for layer in layers(decoded.network, decoded.size)),
-        peak_activation_bytes=peak_activation_bytes(
-            decoded.network, decoded.size, decoded.activation_bits or 32
-        ),
+        peak_activation_bytes=peak_activation_bytes(decoded.network, decoded.size, decoded.activation_bits or 32),
         balanced_accuracy=float(by_class.mean()),
         worst_class=decoded.classes[int(present[worst])],
         worst_class_change=float(change[worst]),

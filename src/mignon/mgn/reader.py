@@ -42,7 +42,9 @@ def _decode(data: bytes) -> tuple[Classifier, list[tuple[str, int]]]:
         header, payload, checks, sizes = _open(data)
         return _rebuild(header, payload, checks, sizes)
     except FormatError as error:
-        raise FormatError(f"not a valid .mgn file: {error.what}", "get the file again from where it came from") from None
+        raise FormatError(
+            f"not a valid .mgn file: {error.what}", "get the file again from where it came from"
+        ) from None
     except MignonError as error:
         raise FormatError(
             f"not a valid .mgn file: {error.what}",

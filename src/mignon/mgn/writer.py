@@ -32,7 +32,7 @@ def encode(classifier: Classifier) -> bytes:
             specs.append(rule.spec)
         tensors.append(specs.index(rule.spec))
         streams += rule.streams().values()
-    header = {
+    header: dict[str, Any] = {
         "family": settled.family,
         "options": settled.options,
         "input": asdict(settled.input),

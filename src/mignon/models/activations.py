@@ -1,5 +1,9 @@
 """Activation grids: after every fused block the map lies on an affine integer grid, as in integer hardware."""
 
+import operator
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -12,6 +16,9 @@ STEPS = 16
 
 class ActivationGrid(nn.Module):
     """x -> 2^(k/16) (clamp(round(x / 2^(k/16)) + zero, 0, 2^bits - 1) - zero), gradient straight through inside."""
+
+    k: Tensor
+    zero: Tensor
 
     def __init__(self, bits: int):
         super().__init__()
@@ -41,14 +48,14 @@ class ActivationGrid(nn.Module):
 
 def insert_grids(network: fx.GraphModule, bits: int) -> dict[str, ActivationGrid]:
     """Add an (uncalibrated) grid behind the input and every fused block, in place; by name of the block."""
-    grids = {}
+    grids: dict[str, ActivationGrid] = {}
     for block in blocks(network):
         key = block.name.replace(".", "_")
         grid = ActivationGrid(bits)
         network.add_submodule(f"{PREFIX}.{key}", grid)
         with network.graph.inserting_after(block.end):
             node = network.graph.call_module(f"{PREFIX}.{key}", (block.end,))
-        block.end.replace_all_uses_with(node, delete_user_cb=lambda user, new=node: user is not new)
+        block.end.replace_all_uses_with(node, delete_user_cb=partial(operator.is_not, node))
         grids[block.name] = grid
     network.recompile()
     return grids
@@ -66,7 +73,7 @@ def remove_grids(network: fx.GraphModule) -> None:
 
 def grids_of(network: fx.GraphModule) -> dict[str, ActivationGrid]:
     """The grids in the order of the graph, by name of their block (dots as underscores)."""
-    found = {}
+    found: dict[str, Any] = {}
     for node in network.graph.nodes:
         if node.op == "call_module" and str(node.target).startswith(PREFIX + "."):
             found[str(node.target)[len(PREFIX) + 1 :]] = network.get_submodule(node.target)

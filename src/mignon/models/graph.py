@@ -30,7 +30,9 @@ def trace(network: nn.Module) -> fx.GraphModule:
     graph = _Tracer().trace(network)
     for node in graph.nodes:
         if node.op not in ("placeholder", "call_module", "output"):
-            raise ModelError(f"the network uses {node.name} outside of a module", "use the modules of mignon.models.layers")
+            raise ModelError(
+                f"the network uses {node.name} outside of a module", "use the modules of mignon.models.layers"
+            )
     return fx.GraphModule(network, graph, type(network).__name__).eval()
 
 
@@ -40,7 +42,7 @@ class Block:
 
     name: str  # of the main module; "input" for the input
     kind: str  # conv, linear, join, input
-    module: nn.Module | None
+    module: Any  # the main module; None for the input
     nodes: list[fx.Node]  # main, then BatchNorm and activation where there are
     norm: str | None = None
     activation: nn.Module | None = None
@@ -82,7 +84,7 @@ def blocks(network: fx.GraphModule) -> list[Block]:
             if isinstance(candidate, wanted) and not (wanted is nn.BatchNorm2d and kind == "join"):
                 block.nodes.append(follower)
                 if wanted is nn.BatchNorm2d:
-                    block.norm = follower.target
+                    block.norm = str(follower.target)
                 else:
                     block.activation = candidate
         found.append(block)
@@ -97,18 +99,18 @@ def norm_gain(network: fx.GraphModule, block: Block) -> Tensor | None:
     """gamma / sqrt(var + eps) of the block's BatchNorm in double precision, or None."""
     if block.norm is None:
         return None
-    norm = network.get_submodule(block.norm)
+    norm: Any = network.get_submodule(block.norm)
     return norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
 
 
-def weight_rule(module: nn.Module, tensor: str = "weight") -> Rule | None:
+def weight_rule(module: Any, tensor: str = "weight") -> Rule | None:
     """The rule on a weight, or None for a plain float tensor."""
     if parametrize.is_parametrized(module, tensor):
         return module.parametrizations[tensor][0]
     return None
 
 
-def latent_weight(module: nn.Module, tensor: str = "weight") -> Tensor:
+def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
     """The float numbers that training moves, zero where a rule says that nothing is kept."""
     rule = weight_rule(module, tensor)
     if rule is None:
@@ -118,7 +120,7 @@ def latent_weight(module: nn.Module, tensor: str = "weight") -> Tensor:
     return latent if mask is None else latent * mask
 
 
-def set_rule(module: nn.Module, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:
+def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:
     """Put a weight under a rule (replacing the one before); `latent` is what training will move."""
     if parametrize.is_parametrized(module, tensor):
         parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
@@ -141,6 +143,17 @@ def refit(network: fx.GraphModule) -> None:
                 rule.fit(block.module.parametrizations["bias"].original)
 
 
+def place(network: fx.GraphModule, device: str | torch.device = "cpu") -> fx.GraphModule:
+    """Move to a device, convolution weights with channels last in memory (in place)."""
+    network.to(device)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            for parameter in module.parameters(recurse=True):
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
+
+
 def clone(network: fx.GraphModule) -> fx.GraphModule:
     """A copy that shares nothing. `deepcopy` leaves parametrized modules with a common class, on which PyTorch keeps
     the properties that stand for their tensors; each copy gets a class of its own."""
@@ -160,8 +173,10 @@ def absorb(network: fx.GraphModule) -> fx.GraphModule:
         for block in blocks(network):
             if block.norm is None or block.module is None:
                 continue
-            module, norm = block.module, network.get_submodule(block.norm)
+            module: Any = block.module
+            norm: Any = network.get_submodule(block.norm)
             gain = norm_gain(network, block)
+            assert gain is not None, "a block with BatchNorm has a gain"
             bias = norm.bias.double() - norm.running_mean.double() * gain
             if module.bias is not None:
                 bias = bias + module.bias.double() * gain
@@ -248,8 +263,10 @@ def peak_activation_bytes(network: fx.GraphModule, size: tuple[int, int, int], b
 
     def in_place(node: fx.Node) -> bool:
         module = modules.get(str(node.target))
-        return node.op == "call_module" and not isinstance(module, (*WEIGHTED, *JOINS, nn.MaxPool2d)) and (
-            type(module).__name__ != "PadShortcut"
+        return (
+            node.op == "call_module"
+            and not isinstance(module, (*WEIGHTED, *JOINS, nn.MaxPool2d))
+            and (type(module).__name__ != "PadShortcut")
         )
 
     owner: dict[fx.Node, fx.Node] = {}

@@ -10,7 +10,13 @@ from mignon.models import check_width
 from mignon.models.layers import GlobalAverage, conv_bn, initialize
 from mignon.registry import MODELS
 
-STAGES = (((64, 1),), ((128, 2), (128, 1)), ((256, 2), (256, 1)), ((512, 2), *[(512, 1)] * 5), ((1024, 2), (1024, 1)))
+STAGES = (
+    ((64, 1),),
+    ((128, 2), (128, 1)),
+    ((256, 2), (256, 1)),
+    ((512, 2), *[(512, 1)] * 5),
+    ((1024, 2), (1024, 1)),
+)
 
 
 def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:

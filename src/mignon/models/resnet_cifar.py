@@ -38,6 +38,9 @@ class ResNet(nn.Module):
 
     def __init__(self, blocks: int, shortcut: str, classes: int, channels: int):
         super().__init__()
+        self.layer1: nn.Module
+        self.layer2: nn.Module
+        self.layer3: nn.Module
         self.conv1, self.bn1 = conv_bn(channels, 16, 3)
         self.relu = nn.ReLU()
         widths = (16, 16, 32, 64)

@@ -1,5 +1,7 @@
 """The page."""
+
 from pathlib import Path
+
 from mignon.runs import Run
 
 

@@ -33,6 +33,8 @@ class Rule(nn.Module):
     """
 
     name: ClassVar[str]
+    gain: Tensor
+    flip: Tensor
 
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__()
@@ -43,7 +45,7 @@ class Rule(nn.Module):
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
-        """The streams of a weight of this shape, by name, in the order of the file. Raises FormatError on a bad spec."""
+        """The streams of a weight of this shape, by name, in file order. Raises FormatError on a bad spec."""
         raise NotImplementedError
 
     def value(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Biases of integer hardware: int32 in units of (input scale x weight scale), where both are on the same kind of grid."""
+"""Biases of integer hardware: int32 in units of (input scale x weight scale), where both lie on grids."""
 
 from typing import Any
 
@@ -20,6 +20,9 @@ class Accumulator(Rule):
 
     `k` is set by whoever builds the network (`set_scales`), since it is stored with the grids and not a second time.
     """
+
+    k: Tensor
+    q: Tensor
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:

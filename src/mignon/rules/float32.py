@@ -16,6 +16,9 @@ from mignon.rules import Rule, per_channel
 class Float32(Rule):
     """spec: {"rule": "float"} or {"rule": "float", "kept": number of weights that the mask keeps}."""
 
+    mask: Tensor
+    planes: Tensor
+
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
         """`mask` (1 = kept) when pruned, and `planes`: 4 x kept bytes, the most significant first."""

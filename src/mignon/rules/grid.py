@@ -22,6 +22,11 @@ STEPS = 16  # an octave: a scale is at most 2.2 % from the one wanted; the integ
 class Grid(Rule):
     """spec: {"rule": "grid", "bits": 2..16, "n": steps an octave, "masked": zeros are pruned and stay zero}."""
 
+    k: Tensor
+    q: Tensor
+    mask: Tensor
+    live_gain: Tensor
+
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
         """`k` (one an output channel) and `q` (the shape of the weight)."""

@@ -47,7 +47,14 @@ class Progress:
         if (top1, -loss) > tuple(self.best_score):
             self.best_score, self.best_epoch = (top1, -loss), self.epoch + 1
             self.best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-        self.epoch, self.step, self.loss, self.right, self.seen, self.seconds = self.epoch + 1, 0, 0.0, 0, 0, 0.0
+        self.epoch, self.step, self.loss, self.right, self.seen, self.seconds = (
+            self.epoch + 1,
+            0,
+            0.0,
+            0,
+            0,
+            0.0,
+        )
 
 
 def save_progress(path: Path, state: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -62,9 +69,7 @@ def save_progress(path: Path, state: Progress, network: nn.Module, optimizer: to
     write_atomic(path, save(tensors, metadata={"progress": json.dumps(position)}))
 
 
-def load_progress(
-    path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
+def load_progress(path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """The position of a checkpoint with this key, its tensors put in place; None when there is none."""
     if not path.exists():
         return None

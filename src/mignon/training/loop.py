@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from mignon.classifier import Classifier
 from mignon.data.batches import Augment, gather, in_order, steps_per_epoch
 from mignon.data.imageset import Split
-from mignon.data.inputs import to_network
+from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
 from mignon.files import digest
-from mignon.models.graph import refit
+from mignon.models.graph import place, refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
 from mignon.training.interrupt import catch_interrupt
@@ -38,8 +38,6 @@ class Settings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.15
-    crop: int = 4
-    flip: bool = True
     precision: str = "32-true"
 
 
@@ -58,6 +56,11 @@ def learning_rate(step: int, total: int, settings: Settings) -> float:
     if step < warm:
         return settings.lr * (step + 1) / warm
     return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def augment_for(spec: InputSpec) -> Augment:
+    """Crop by an eighth of the side; flip color pictures only (grey ones are often signs that must not be mirrored)."""
+    return Augment(pad=spec.height // 8, flip=spec.channels == 3)
 
 
 def optimizer_for(network: nn.Module, settings: Settings) -> torch.optim.SGD:
@@ -94,14 +97,15 @@ def fit(
     network, spec = classifier.network, classifier.input
     key = digest(asdict(settings), seed, spec.pixels, list(spec.mean), len(train), classifier.recipe, classifier.family)
     path = folder / "checkpoint.safetensors"
-    fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=settings.precision)
-    network.to(fabric.device, memory_format=torch.channels_last)
+    precision: Any = settings.precision
+    fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
+    place(network, fabric.device)
     optimizer = optimizer_for(network, settings)
     state = load_progress(path, key, network, optimizer) or Progress(key)
     if state.epoch or state.step:
         screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
     model, wrapped = fabric.setup(network, optimizer)
-    augment = Augment(settings.crop, settings.flip)
+    augment = augment_for(spec)
     steps = steps_per_epoch(len(train), settings.batch)
     labels = torch.from_numpy(train.labels)
     with catch_interrupt() as interrupted:
@@ -129,7 +133,8 @@ def fit(
                     raise KeyboardInterrupt
             if not math.isfinite(state.loss):
                 raise MignonError(
-                    f"the loss of epoch {epoch + 1} is not a finite number", f"use a smaller rate than {settings.lr:g}"
+                    f"the loss of epoch {epoch + 1} is not a finite number",
+                    f"use a smaller rate than {settings.lr:g}",
                 )
             network.eval()
             refit(network)

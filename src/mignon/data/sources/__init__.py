@@ -50,5 +50,6 @@ def scan(thing: str) -> Listing:
         if source.accepts(thing):
             return source.scan(thing)
     raise DataError(
-        f"there is no folder {thing!r}", "give a folder that holds one folder of images for each class, or: digits"
+        f"there is no folder {thing!r}",
+        "give a folder that holds one folder of images for each class, or: digits",
     )

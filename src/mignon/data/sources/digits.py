@@ -1,4 +1,4 @@
-"""1,797 real handwritten digits of 8 x 8 pixels that ship with the package (see ../digits.md for source and licence)."""
+"""1,797 real handwritten digits of 8 x 8 pixels that ship with the package; source and licence: ../digits.md."""
 
 import hashlib
 from importlib.resources import files

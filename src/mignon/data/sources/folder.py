@@ -47,7 +47,8 @@ class Folder:
             split_folders = {}  # one class that happens to be called "test"
         found: list[tuple[str, str | None, str, os.stat_result]] = []  # name, split, class, stat
         others: list[str] = []
-        for split, folder in sorted(split_folders.items()) or [(None, root)]:
+        places: list[tuple[str | None, Path]] = [*sorted(split_folders.items())] or [(None, root)]
+        for split, folder in places:
             for class_folder in _folders(folder):
                 for path, stat in _files(class_folder):
                     name = str(path.relative_to(root))

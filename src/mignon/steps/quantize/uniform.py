@@ -1,4 +1,4 @@
-"""Uniform quantization: per-channel symmetric weights, per-tensor affine activations (Jacob et al. 2018), post-training.
+"""Uniform quantization: per-channel symmetric weights, per-tensor affine activations (Jacob et al. 2018).
 
 Weight scales minimize the squared error of each channel; activation ranges minimize the squared error on training
 images. No gradient, no labels, no BatchNorm statistics are touched; a `tune` behind it trains straight through.
@@ -45,14 +45,17 @@ class Quantize:
         widths = [int(x) for x in match.groups() if x] if match else []
         if not widths or not all(2 <= b <= 16 for b in widths):
             raise RecipeError(
-                f"quant={self.widths} is not possible", "use quant=w8a8, quant=w4 or any widths from 2 to 16 bits"
+                f"quant={self.widths} is not possible",
+                "use quant=w8a8, quant=w4 or any widths from 2 to 16 bits",
             )
         return widths[0], widths[1] if len(widths) > 1 else None
 
     def check(self, earlier: list[Any]) -> None:
         """Quantizing integers again would round twice."""
         if any(step.name == "quant" for step in earlier):
-            raise RecipeError("quant cannot follow quant: the weights are integers already", "start from the float file")
+            raise RecipeError(
+                "quant cannot follow quant: the weights are integers already", "start from the float file"
+            )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Grids on every convolution and linear weight, and behind the input and every fused block."""

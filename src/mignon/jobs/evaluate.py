@@ -1,0 +1,47 @@
+"""`mignon eval MODEL --data D`: what the file says about a split."""
+
+import time
+from pathlib import Path
+
+from mignon import mgn
+from mignon.data.cache import open_images
+from mignon.data.imageset import SPLITS
+from mignon.errors import DataError
+from mignon.jobs.load import load_with_size
+from mignon.jobs.pipeline import check_classes
+from mignon.jobs.result import Result
+from mignon.measure.row import all_logits, measure
+from mignon.progress import Quiet, Screen
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    data: str,
+    split: str = "test",
+    seed: int = 0,
+    on_bad: str | None = None,
+    screen: Screen | None = None,
+) -> Result:
+    """One row for a run folder, `.safetensors` or `.mgn`, measured on its decoded file; there is no parent to compare
+    with, so the row's changes are 0. Raises MignonError.
+    """
+    screen = screen or Quiet()
+    if split not in SPLITS:
+        raise DataError(f"there is no split {split!r}", f"use --split {', '.join(SPLITS)}")
+    classifier, path = load_with_size(model)
+    images = open_images(data, classifier.input, seed, on_bad, screen)
+    check_classes(classifier, images)
+    started, cpu = time.perf_counter(), time.process_time()
+    stored = path.read_bytes() if path.suffix == ".mgn" else mgn.encode(classifier)
+    decoded = mgn.decode(stored)
+    part = images.splits[SPLITS.index(split)]
+    logits = all_logits(decoded, part, screen, f"measuring on {split}")
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    row = measure(path.name, decoded, len(stored), part, logits, logits, seconds, cpu).to_dict()
+    sentence = (
+        f"{path.name}: {100 * row['top1']:.2f} % of the {row['images']:,} {split} images right "
+        f"(95 % interval "
+        f"{100 * row['top1_low']:.1f} to {100 * row['top1_high']:.1f}), {row['size_bytes']:,} bytes as .mgn"
+    )
+    return Result(str(path.parent), str(path), sentence, True, [row], list(getattr(screen, "warnings", [])))

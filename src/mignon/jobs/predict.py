@@ -1,0 +1,36 @@
+"""`mignon predict MODEL IMAGES`: labels with probabilities."""
+
+from pathlib import Path
+from typing import Any
+
+from mignon.data.sources.folder import SUFFIXES
+from mignon.errors import DataError
+from mignon.jobs.load import load
+
+
+def predict(model: str | Path, images: list[str | Path]) -> list[dict[str, Any]]:
+    """{"image", "label", "probability", "scores"} for every image file; a folder stands for the images in it.
+
+    Raises DataError for a file that is not there or no picture.
+    """
+    if not images:
+        raise DataError("no images are given", "for example: mignon predict model.mgn photo.jpg")
+    classifier = load(model)
+    paths: list[Path] = []
+    for item in images:
+        path = Path(item).expanduser()
+        if path.is_dir():
+            paths += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise DataError(f"there is no image {str(item)!r}", "give image files or folders of images")
+    if not paths:
+        raise DataError(f"no images in {', '.join(map(str, images))}", f"known suffixes: {' '.join(sorted(SUFFIXES))}")
+    results = []
+    for path in paths:
+        try:
+            results.append({"image": str(path.resolve()), **classifier.predict(path)[0]})
+        except DataError as error:
+            raise DataError(f"{path}: {error.what}", "give pictures that open elsewhere") from None
+    return results

@@ -1,0 +1,77 @@
+"""`mignon show THING`: the layers of a network, the header of a file, every byte of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mignon import mgn
+from mignon.classifier import Classifier, fresh, parameter_count
+from mignon.data.look import neutral_spec
+from mignon.errors import ModelError
+from mignon.jobs.load import load_with_size
+from mignon.models.graph import layers, peak_activation_bytes
+from mignon.registry import MODELS
+from mignon.settings import fill
+
+
+def show(
+    thing: str | Path,
+    *,
+    classes: int = 10,
+    width: float | None = None,
+    image: int | None = None,
+    channels: int = 3,
+    bytes_: bool = False,
+) -> dict[str, Any]:
+    """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
+
+    Returns `layers` (name, kind, shape C x H x W, parameters, macs), `parameters`, `macs`, `peak_activation_bytes`, and
+    for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to `size_bytes`. Raises MignonError.
+    """
+    if not Path(thing).expanduser().exists() and str(thing) in MODELS:
+        family, options = str(thing), {} if width is None else {"width": width}
+        pixels = image or MODELS[family].pixels
+        if channels not in (1, 3):
+            raise ModelError(f"{channels} input channels are not possible", "use --channels 1 or 3")
+        if not 1 <= pixels <= 4096:
+            raise ModelError(f"--image {pixels} is not possible", "use 4 to 1024 pixels")
+        fill(MODELS[family], options, ModelError, f"model {family}")
+        spec = neutral_spec(pixels, channels)
+        if not 1 <= classes <= 20_000:
+            raise ModelError(f"--classes {classes} is not possible", "use 2 to 20000")
+        names = tuple(str(i) for i in range(classes))
+        return _network(fresh(family, options, spec, names, 0))
+    if not Path(thing).expanduser().exists() and not any(c in str(thing) for c in "./\\"):
+        raise ModelError(f"there is no model, file or run {str(thing)!r}", f"models: {', '.join(MODELS)}")
+    classifier, path = load_with_size(thing)
+    stored = path.read_bytes() if path.suffix == ".mgn" else mgn.encode(classifier)
+    about = _network(classifier)
+    about |= {
+        "file": str(path),
+        "size_bytes": len(stored),
+        "ratio": 4 * about["parameters"] / len(stored),
+        "classes": list(classifier.classes),
+        "input": asdict(classifier.input),
+        "coder": classifier.coder,
+        "recipe": list(classifier.recipe),
+        "activation_bits": classifier.activation_bits,
+        "nonzeros": classifier.nonzeros(),
+    }
+    if bytes_:
+        about["parts"] = [{"part": name, "bytes": size} for name, size in mgn.parts(stored)]
+    return about
+
+
+def _network(classifier: Classifier) -> dict[str, Any]:
+    rows = layers(classifier.network, classifier.size)
+    bits = classifier.activation_bits or 32
+    return {
+        "family": classifier.family,
+        "options": classifier.options,
+        "parameters": parameter_count(
+            classifier.family, classifier.options, len(classifier.classes), classifier.input.channels
+        ),
+        "macs": sum(row.macs for row in rows),
+        "peak_activation_bytes": peak_activation_bytes(classifier.network, classifier.size, bits),
+        "layers": [asdict(row) for row in rows],
+    }
