@@ -1,0 +1,47 @@
+# make demo | test | test-all | bench | install | lint; from any folder with -C; an existing environment: MIGNON_VENV
+SHELL := /bin/bash
+ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+VENV := $(if $(MIGNON_VENV),$(MIGNON_VENV),$(ROOT).venv)
+PYTHON ?= python3
+# Installed before the package, so that pip does not take gigabytes of CUDA for it. Another build, for example:
+# make install TORCH="torch==2.13.0 --index-url URL" (the URLs of CPU and CUDA builds: "Get started" of pytorch.org)
+TORCH ?= torch==2.13.0
+RUN := cd $(ROOT) && OMP_WAIT_POLICY=passive
+
+.PHONY: demo test test-all bench install dev lint clean
+
+demo: install
+	$(RUN) $(VENV)/bin/mignon demo
+
+install: $(VENV)/.mignon
+dev: $(VENV)/.mignon-dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mignon needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.mignon: $(ROOT)pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install -q --disable-pip-version-check $(TORCH)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e $(ROOT)
+	touch $@
+
+$(VENV)/.mignon-dev: $(VENV)/.mignon
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '$(ROOT)[dev]'
+	touch $@
+
+test: dev lint
+	$(RUN) $(VENV)/bin/pytest -n 2 -m "not slow"
+
+test-all: dev lint
+	$(RUN) $(VENV)/bin/pytest -n 2
+
+lint: dev
+	$(RUN) $(VENV)/bin/ruff check .
+	$(RUN) $(VENV)/bin/ruff format --check .
+	$(RUN) $(VENV)/bin/mypy
+
+bench: dev
+	$(RUN) && for b in benchmarks/bench_*.py; do echo "== $$b"; $(VENV)/bin/python $$b || exit 1; done
+
+clean:
+	rm -rf $(ROOT).venv

@@ -1,0 +1,84 @@
+"""Open the report of a run in headless Chromium: no console error, nothing that loads, pictures at two widths.
+
+    python benchmarks/report_check.py RUN [--out FOLDER]
+
+RUN is a run folder or a page. Without a Chromium on the PATH it says so and exits 0.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    "--enable-logging=stderr", "--v=0",
+]  # fmt: skip
+LOADS = [
+    r"""\b(?:src|href|srcset|data|poster|action)\s*=\s*["']?(?!data:|#)[^\s"'>]""",
+    r"url\(\s*[\"']?(?!data:|#)",
+    r"@import",
+    r"<(?:script|iframe|object|embed|base)\b",
+    r"http-equiv",
+]
+
+
+def outside(page: str) -> list[str]:
+    """Whatever in a page would load something that is not in the page (only tags and styles are looked at)."""
+    tags = re.findall(r"<style.*?</style>|<[a-zA-Z](?:[^>\"']|\"[^\"]*\"|'[^']*')*>", page, re.S)
+    # What stands inside another attribute's quotes (a name from outside in alt="...") is text.
+    tags = [re.sub(r"""\b(alt|aria-label|content|title)=("[^"]*"|'[^']*')""", "", tag) for tag in tags]
+    return [tag[:120] for tag in tags if any(re.search(pattern, tag, re.I) for pattern in LOADS)]
+
+
+def photograph(browser: str, page: Path, picture: Path, width: int, height: int, dark: bool = False) -> list[str]:
+    """Console lines that Chromium wrote while it drew the page."""
+    with tempfile.TemporaryDirectory() as profile:
+        address = page.as_uri()
+        if width < 500:  # a window is at least 500 wide, a frame is not
+            frame = Path(profile) / "frame.html"
+            style = f"border:0;width:{width}px;height:{height}px"
+            frame.write_text(f'<body style="margin:0"><iframe src="{address}" style="{style}"></iframe>')
+            address = frame.as_uri()
+        window = [f"--window-size={max(width, 500)},{height}", f"--screenshot={picture}", f"--user-data-dir={profile}"]
+        window += ["--blink-settings=preferredColorScheme=0"] if dark else []
+        done = subprocess.run([browser, *FLAGS, *window, address], capture_output=True, text=True, timeout=120)
+    if not picture.exists():
+        return [f"no picture: {done.stderr[-500:]}"]
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("run", type=Path)
+    words.add_argument("--out", type=Path, help="folder for the pictures (default: beside the page)")
+    words.add_argument("--height", type=int, default=2400)
+    words.add_argument("--dark", action="store_true")
+    given = words.parse_args()
+    page = (given.run / "report.html" if given.run.is_dir() else given.run).resolve()
+    if not page.exists():
+        print(f"{page} is not there: mignon report {given.run}", file=sys.stderr)
+        return 2
+    problems = [f"loads something: {tag}" for tag in outside(page.read_text("utf-8"))]
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        print("no Chromium on the PATH: only the text of the page was checked")
+    else:
+        folder = (given.out or page.parent).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        for width in (1280, 400):
+            picture = folder / f"report-{width}.png"
+            picture.unlink(missing_ok=True)
+            problems += photograph(browser, page, picture, width, given.height, given.dark)
+            print(picture)
+    print("\n".join(problems) or f"{page}: no console line, nothing that loads")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""What a run folder says, as plain values that the page and the Markdown share."""
+
+import re
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from mignon.report.words import Cell, Column, card_lines, columns_of, percent, short, whole
+from mignon.runs import Run
+
+BARS = 30  # layers shown one by one in the picture of bytes
+MATRIX = 40  # classes up to which the confusion matrix is a picture
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A test image that is right in one of the two networks only; uint8 H x W x C."""
+
+    pixels: np.ndarray
+    name: str
+    true: str
+    before: str
+    after: str
+    lost: bool
+
+
+@dataclass(frozen=True)
+class Content:
+    """One run. Every part is empty where the folder does not have it (yet)."""
+
+    number: int  # on the page
+    name: str
+    folder: str
+    verdict: str
+    rows: list[dict[str, Any]]
+    final: dict[str, Any] | None
+    points: list[dict[str, Any]]
+    parts: list[tuple[str, int]]
+    layers: list[tuple[str, int]]
+    history: list[dict[str, Any]]
+    best_epoch: int | None
+    confusion: np.ndarray  # classes x classes, rows = true class; 0 x 0 when there is none
+    classes: list[str]
+    flips: list[Flip]
+    card: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+    command: str
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the ledger."""
+        return columns_of(self.rows)
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The ledger, one list a row."""
+        return [[column.fill(row) for column in self.columns] for row in self.rows]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the parts of the file add up to."""
+        return sum(size for _, size in self.parts)
+
+    @property
+    def part_lines(self) -> list[tuple[str, str]]:
+        """Every part of the file in words."""
+        return [(name, whole(size)) for name, size in self.parts]
+
+    @property
+    def confused(self) -> list[tuple[str, str, int]]:
+        """The ten most frequent confusions: true class, predicted class, images."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:10]
+        cells = [np.unravel_index(int(i), wrong.shape) for i in order]
+        return [(self.label(i), self.label(j), int(wrong[i, j])) for i, j in cells if wrong[i, j]]
+
+    @property
+    def epochs(self) -> list[list[str]]:
+        """The history as words, one list an epoch."""
+        return [
+            [
+                str(e.get("epoch", "")),
+                f"{_number(e, 'lr'):.4g}",
+                f"{_number(e, 'train_loss'):.4f}",
+                f"{_number(e, 'validation_loss'):.4f}",
+                percent(e.get("train_top1")),
+                percent(e.get("validation_top1")),
+                f"{_number(e, 'seconds'):.1f}",
+            ]
+            for e in self.history
+        ]
+
+    def label(self, number: Any) -> str:
+        """The name of a class."""
+        return _label(self.classes, int(number))
+
+
+def read(run: Run, number: int = 0) -> Content:
+    """All that the folder of a run says; `number` is its place on the page."""
+    info = run.info
+    parts = [(str(name), int(size)) for name, size in info.get("bytes") or []]
+    rows = [entry["row"] for entry in run.rows()]
+    classes = [str(name) for name in info.get("classes") or []]
+    status = info.get("status", "unknown")
+    verdict = info.get("verdict") or (
+        f"This run is not finished (status: {status}); what it has measured so far stands below"
+    )
+    confusion = np.array(info.get("confusion") or np.zeros((0, 0)), int)
+    return Content(
+        number=number,
+        name=short(" ".join(str(info[key]) for key in ("verb", "title") if info.get(key)) or run.folder.name, 90),
+        folder=run.folder.name,
+        verdict=verdict.rstrip(".") + ".",
+        # What was chosen on comes first, then the test rows; each from the float network on.
+        rows=sorted(rows, key=lambda row: (row.get("split") == "test", row.get("step") != "float")),
+        final=info.get("final"),
+        points=info.get("points") or [],
+        parts=parts,
+        layers=by_layer(parts),
+        history=info.get("history") or [],
+        best_epoch=info.get("best_epoch"),
+        confusion=confusion if confusion.ndim == 2 else np.zeros((0, 0), int),
+        classes=classes,
+        flips=_flips(run, classes),
+        card=card_lines(info.get("card") or {}),
+        provenance=_provenance(run),
+        command=str(info.get("command") or ""),
+    )
+
+
+def by_layer(parts: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The parts of a file summed by layer, in the order of the file; the smallest of very many as one rest."""
+    sums: dict[str, int] = {}
+    for part, size in parts:
+        name = part.split(" ")[0] if re.match(r"\S*\.\S*", part) else part
+        name = re.sub(r"\.(weight|bias)$", "", name)
+        name = f"layer {name}" if name.isdigit() else name
+        sums[name] = sums.get(name, 0) + size
+    if len(sums) <= BARS:
+        return list(sums.items())
+    large = set(sorted(sums, key=lambda name: -sums[name])[: BARS - 1])
+    rest = [size for name, size in sums.items() if name not in large]
+    shown = [(name, size) for name, size in sums.items() if name in large]
+    return [*shown, (f"rest ({len(rest)} parts)", sum(rest))]
+
+
+def _provenance(run: Run) -> list[tuple[str, str]]:
+    info = run.info
+    card, settings = info.get("card") or {}, info.get("settings") or {}
+    versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())
+    lines = [
+        ("status", info.get("status")),
+        ("started", info.get("started")),
+        ("versions", versions),
+        ("data hash", card.get("hash") or settings.get("data")),
+        ("seed", settings.get("seed")),
+        ("key", info.get("key")),
+        ("run folder", run.folder.name),
+        ("settings", ", ".join(f"{name} {_setting(value)}" for name, value in settings.items() if value is not None)),
+    ]
+    return [(name, str(value)) for name, value in lines if value not in (None, "")]
+
+
+def _setting(value: Any) -> str:
+    return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _flips(run: Run, classes: list[str]) -> list[Flip]:
+    names = run.info.get("flip_names") or []
+    try:
+        with np.load(BytesIO((run.folder / "flips.npz").read_bytes()), allow_pickle=False) as file:
+            images, labels, before, after = (file[key] for key in ("images", "labels", "before", "after"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return []
+    return [
+        Flip(
+            pixels=images[i],
+            name=str(names[i]) if i < len(names) else f"image {i + 1}",
+            true=_label(classes, int(labels[i])),
+            before=_label(classes, int(before[i])),
+            after=_label(classes, int(after[i])),
+            lost=bool(before[i] == labels[i]),
+        )
+        for i in range(len(images))
+    ]
+
+
+def _label(classes: list[str], number: int) -> str:
+    return classes[number] if 0 <= number < len(classes) else f"class {number}"
+
+
+def _number(entry: dict[str, Any], key: str) -> float:
+    value = entry.get(key)
+    return float("nan") if value is None else float(value)
+
+
+def totals(content: Content) -> str:
+    """The caption of the bytes."""
+    return f"{whole(content.size_bytes)} bytes in all; the parts add up to the size of the file"
