@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
 
-from mignon.errors import MignonError
+from mignon.errors import DataError, FormatError, MignonError, ModelError, RecipeError
 
 
 class Registry:
@@ -72,8 +72,8 @@ class Registry:
         return iter(sorted(self._members))
 
 
-SOURCES = Registry("source", "mignon.data.sources", MignonError)
-MODELS = Registry("model", "mignon.models", MignonError)
-STEPS = Registry("step", "mignon.steps", MignonError)
-CODERS = Registry("coder", "mignon.coding", MignonError)
-RULES = Registry("rule", "mignon.rules", MignonError)
+SOURCES = Registry("source", "mignon.data.sources", DataError)
+MODELS = Registry("model", "mignon.models", ModelError)
+STEPS = Registry("step", "mignon.steps", RecipeError)
+CODERS = Registry("coder", "mignon.coding", RecipeError)
+RULES = Registry("rule", "mignon.rules", FormatError)

@@ -142,8 +142,8 @@ def with_header(data: bytes, header: dict) -> bytes:
 
 
 VALUES = [
-    None, True, -1, 0, 1, 2, 3, 17, 255, 10**6, 10**9, 2**31, 2**63, 10**30, 0.5, 1e300, "", "range", "huffman", "packed",
-    "float", "grid", "a", [], {}, [[]], [0] * 50, ["x"] * 3, {"rule": "float"}, {"rule": "grid", "bits": 16},
+    None, True, -1, 0, 1, 2, 3, 17, 255, 10**6, 10**9, 2**31, 2**63, 10**30, 0.5, 1e300, "", "range", "huffman",
+    "packed", "float", "grid", "a", [], {}, [[]], [0] * 50, ["x"] * 3, {"rule": "float"}, {"rule": "grid", "bits": 16},
     {"rule": "float", "kept": 10**12}, "resnet20-cifar", "mobilenetv2-cifar", "mobilenetv1", {"width": 4.0},
 ]  # fmt: skip
 

@@ -29,8 +29,8 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
         )
     if place.stat().st_size > MAX_FILE:
         raise ModelError(f"{place} has {place.stat().st_size:,} bytes, more than any model here", "give a model file")
-    with machine_errors(place):
-        start = place.open("rb").read(16)
+    with machine_errors(place), place.open("rb") as file:
+        start = file.read(16)
     if start[:4] == b"\x93MGN" or place.suffix == ".mgn":
         return mgn.decode(place.read_bytes()), place.resolve()
     if place.suffix == ".safetensors" or start[8:9] == b"{":

@@ -139,7 +139,8 @@ def fit(
             network.eval()
             refit(network)
             top1, loss_value = validate(classifier, validation, str(fabric.device))
-            state.close_epoch(network, steps, rate, top1, loss_value, time.perf_counter() - started)
+            last_rate = learning_rate((epoch + 1) * steps - 1, settings.epochs * steps, settings)
+            state.close_epoch(network, steps, last_rate, top1, loss_value, time.perf_counter() - started)
             save_progress(path, state, network, optimizer)
             last = state.history[-1]
             screen.say(
