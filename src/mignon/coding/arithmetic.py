@@ -26,7 +26,7 @@ LENGTHS = 32  # bit lengths 1 .. 32
 NODES = 1 + 9 + LENGTHS + LENGTHS * 3  # zero flag; signs by the signs of two neighbors; lengths; two mantissa bits
 ONE = 1 << 16
 CONTEXTS = 4  # neighbors, row, column, whole stream
-LIMIT = 250  # a counter averages over at most so many decisions
+LIMIT = 1000  # a counter averages over at most so many decisions
 
 
 def _stretch_tables() -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +105,7 @@ def _predict(place, node, prob, weights, inputs):
 def _learn(bit, p, place, node, prob, count, weights, inputs):
     error = (bit << 16) - p
     for j in range(CONTEXTS):
-        weights[node, j] += (error * inputs[j] * 3 + 8192) >> 14
+        weights[node, j] += (error * inputs[j] + 16384) >> 15
         n = count[j, place[j], node]
         prob[j, place[j], node] += ((bit << 26) - prob[j, place[j], node]) * RATE[n] >> 16
         prob[j, place[j], node] = min((1 << 26) - 1024, max(1024, prob[j, place[j], node]))
@@ -250,17 +250,21 @@ class Model:
         self.integer: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.symbol: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def run(self, values: np.ndarray, kind: str) -> bool:
-        """Code rows x columns of int64 in place; False when damaged data led outside the int32 range."""
+    def run(self, values: np.ndarray, kind: str, kernels: bool = True) -> bool:
+        """Code rows x columns of int64 in place; False when damaged data led outside the int32 range.
+
+        `kernels`: the stream has more than two axes; linear layers and side values have models of their own.
+        """
         if kind in ("bits", "bytes"):
             if kind not in self.symbol:
                 shape = (4, 2 if kind == "bits" else 256)
                 self.symbol[kind] = (np.full(shape, 1 << 25, np.int64), np.zeros(shape, np.int64))
             width = 1 if kind == "bits" else 8
             return _symbols(self.decoding, values, width, *self.symbol[kind], self.coder, self.data)
+        kind = kind if kernels else f"{kind} without kernels"
         if kind not in self.integer:
             prob = np.broadcast_to(START << 10, (CONTEXTS, CLASSES, NODES)).copy()
-            count = np.full(prob.shape, 4, np.int64)
+            count = np.full(prob.shape, 10, np.int64)
             weights = np.full((NODES, CONTEXTS), (ONE * 5) // (4 * CONTEXTS), np.int64)
             self.integer[kind] = (prob, count, weights)
         return _integers(self.decoding, values, *self.integer[kind], self.coder, self.data)

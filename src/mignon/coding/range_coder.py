@@ -20,7 +20,7 @@ class Range:
         arrays = check_streams(streams)
         model = Model(np.zeros(sum(a.size for a in arrays) * 9 + 16, np.uint8), decoding=False)
         for values, stream in zip(arrays, streams):
-            model.run(_grid(values), stream.kind)
+            model.run(_grid(values), stream.kind, values.ndim > 2)
         if not any(a.size for a in arrays):
             return b""
         end = model.position
@@ -35,7 +35,7 @@ class Range:
         arrays, ends = [], []
         for layout in layouts:
             values = np.zeros(layout.shape, np.int64)
-            if not model.run(_grid(values), layout.kind):
+            if not model.run(_grid(values), layout.kind, values.ndim > 2):
                 raise FormatError("the coded data are damaged")
             arrays.append(values.astype(np.int32))
             ends.append(max(0, min(len(data), model.position)))

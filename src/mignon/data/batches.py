@@ -44,7 +44,9 @@ def gather(images: np.ndarray, chosen: np.ndarray, augment: Augment, generator: 
 
 def _reflected(size: int, pad: int) -> np.ndarray:
     """The pixel behind each position of a side that was reflected at both ends: pad..1, 0..size-1, size-2..."""
-    return np.abs((np.arange(-pad, size + pad) + size - 1) % (2 * size - 2) - (size - 1)) if size > 1 else np.zeros(1, int)
+    return (
+        np.abs((np.arange(-pad, size + pad) + size - 1) % (2 * size - 2) - (size - 1)) if size > 1 else np.zeros(1, int)
+    )
 
 
 def in_order(split: Split, batch: int = 500) -> Iterator[np.ndarray]:
