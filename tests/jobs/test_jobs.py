@@ -1,0 +1,208 @@
+"""The verbs end to end on the digits: what they give back, what they keep, what they never do twice."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import mignon
+from mignon.cli.start import run
+from mignon.cli.verbs import app
+from mignon.jobs.build import choose
+from mignon.jobs.result import verdict
+
+ROW_KEYS = {
+    "step", "split", "images", "top1", "top1_low", "top1_high", "top5", "top1_change", "lost", "gained", "p_value",
+    "within_noise", "kl", "size_bytes", "ratio", "parameters", "nonzeros", "macs", "peak_activation_bytes",
+    "balanced_accuracy", "seconds", "cpu_seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "run"
+    return mignon.build("digits", max_kib=3, epochs=12, out=out)
+
+
+def test_build_gives_the_document_of_the_design(built):
+    document = built.to_json()
+    assert list(document) == ["run", "file", "verdict", "limit_met", "rows", "warnings"]
+    assert all(set(row) >= ROW_KEYS for row in document["rows"])
+    assert Path(document["run"]).is_absolute() and Path(document["file"]).is_absolute()
+    json.dumps(document, allow_nan=False)
+
+
+def test_the_last_row_is_what_the_file_measures_on_test(built):
+    row = built.rows[-1]
+    assert row["split"] == "test" and row["images"] == 450
+    assert Path(built.file).stat().st_size == row["size_bytes"] <= 3 * 1024
+    again = mignon.evaluate(built.file, data="digits").rows[0]
+    assert again["top1"] == row["top1"] and again["size_bytes"] == row["size_bytes"]
+    assert built.verdict == verdict("model.mgn", row)
+
+
+def test_every_choice_is_made_on_validation(built):
+    ladder = [row for row in built.rows if row["split"] == "validation"]
+    assert len(ladder) == 6 and sum(row["split"] == "test" for row in built.rows) == 2
+    index, met = choose(ladder[1:], 3, None)
+    assert met and ladder[1 + index]["step"] == built.rows[-1]["step"] == built.best
+
+
+def test_a_repeated_build_computes_nothing_again(built, monkeypatch):
+    import mignon.steps.tune as tune
+    import mignon.training.loop as loop
+
+    def fail(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(loop, "fit", fail)
+    monkeypatch.setattr(tune, "fit", fail)
+    monkeypatch.setattr("mignon.jobs.train.fit", fail)
+    monkeypatch.setattr("mignon.jobs.pipeline.all_logits", fail)
+    again = mignon.build("digits", max_kib=3, epochs=12, out=built.run)
+    assert again.rows == built.rows and again.verdict == built.verdict
+
+
+def row(size, top1, change):
+    return {"size_bytes": size, "top1": top1, "top1_change": change}
+
+
+ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), row(1000, 0.90, -0.08)]
+
+
+@pytest.mark.parametrize(
+    ("kib", "drop", "expected"),
+    [
+        (10, None, (0, True)),
+        (3, None, (2, True)),
+        (1.5, None, (3, True)),
+        (0.5, None, (3, False)),
+        (None, 1.0, (2, True)),
+        (None, 0.0, (0, True)),
+        (None, 100, (3, True)),
+        (3, 1.0, (2, True)),
+        (1, 1.0, (3, False)),
+        (0.1, 1.0, (3, False)),
+    ],
+)
+def test_the_point_that_is_kept(kib, drop, expected):
+    assert choose(ROWS, kib, drop) == expected
+
+
+def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
+    code = run(["build", "digits", "--max-kib", "0.2", "--epochs", "2", "--out", built.run + "-tight", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert code == 3 and result["limit_met"] is False
+    assert "--max-kib 0.2" in result["verdict"] and Path(result["file"]).exists()
+    assert result["rows"][-1]["size_bytes"] == min(r["size_bytes"] for r in result["rows"])
+
+
+def test_post_training_compression_gives_the_same_bytes_on_one_thread_and_two(built, tmp_path):
+    import torch
+
+    files = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        out = tmp_path / f"{len(files)}"
+        model = Path(built.run) / "model.safetensors"
+        result = mignon.compress(model, "prune=0.3", "quant=w4a8", "code=range", data="digits", out=out)
+        files.append(Path(result.file).read_bytes())
+    torch.set_num_threads(before)
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_file_can_be_compressed_and_tuned_again(built, tmp_path):
+    tuned = mignon.tune(built.file, data="digits", epochs=1, out=tmp_path / "tuned")
+    assert tuned.rows[-1]["nonzeros"] <= tuned.rows[0]["nonzeros"]
+    assert tuned.rows[-1]["top1"] > 0.8
+    coded = mignon.compress(built.file, "code=huffman", data="digits", out=tmp_path / "coded")
+    assert coded.rows[-1]["top1_change"] == 0 and coded.rows[-1]["kl"] == 0
+
+
+def test_two_classes_get_an_auc_and_a_threshold_from_validation(tmp_path):
+    from helpers import make_pictures
+
+    folder = make_pictures(tmp_path / "two", {"dark": 60, "light": 60}, size=12)
+    result = mignon.train("digits-cnn", data=str(folder), epochs=3, batch=16, out=tmp_path / "run")
+    assert 0 <= result.rows[-1]["roc_auc"] <= 1 and 0 <= result.rows[-1]["threshold"] <= 1
+
+
+def test_few_images_get_a_warning_with_what_to_type(tmp_path):
+    from helpers import make_pictures
+
+    folder = make_pictures(tmp_path / "few", {"dark": 20, "light": 20}, size=32)
+    result = mignon.build(str(folder), epochs=1, width=None, out=tmp_path / "run")
+    assert any("--from" in warning for warning in result.warnings)
+
+
+def test_starting_from_given_weights_trains_nothing(built, tmp_path):
+    model = Path(built.run) / "model.safetensors"
+    result = mignon.build("digits", start=model, epochs=4, max_kib=3, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert result.rows[0]["top1"] == built.rows[0]["top1"]
+
+
+def test_show_knows_networks_and_files(built):
+    about = mignon.show("resnet20-cifar", classes=10)
+    assert about["parameters"] == 272_474 and about["macs"] == 40_813_184
+    assert sum(layer["parameters"] for layer in about["layers"]) == about["parameters"]
+    about = mignon.show(built.file, bytes_=True)
+    assert sum(part["bytes"] for part in about["parts"]) == about["size_bytes"] == Path(built.file).stat().st_size
+
+
+def test_runs_are_listed_and_removed(built, monkeypatch, tmp_path):
+    monkeypatch.setenv("MIGNON_RUNS", str(Path(built.run).parent))
+    assert built.run in [entry["run"] for entry in mignon.ls("runs")]
+    copy = mignon.compress(built.file, "code=packed", data="digits")
+    assert mignon.rm([copy.run]) == [copy.run] and not Path(copy.run).exists()
+    assert Path(built.file).exists()
+    for what in ("models", "steps", "coders", "sources"):
+        assert all(entry["name"] and entry["summary"] for entry in mignon.ls(what))
+
+
+def test_every_verb_of_the_command_line_is_a_function_with_the_same_settings(capsys):
+    renamed = {"eval": "evaluate", "data": "jobs.data.data", "report": "jobs.report.report"}
+    checked = 0
+    for command in app:
+        if command.startswith("-"):
+            continue
+        name = renamed.get(command, command)
+        job = getattr(mignon, name) if "." not in name else _job(name)
+        flags = set(inspect.signature(app[command].default_command).parameters) - {"json"}
+        settings = set(inspect.signature(job).parameters) - {"screen"}
+        names = {"runs": "names"} if command == "rm" else {}
+        assert {names.get(f, f) for f in flags} == settings, command
+        checked += 1
+    with capsys.disabled():
+        print(f"\n{checked} verbs have the settings of their function")
+    assert checked >= 13
+
+
+def _job(dotted):
+    module, name = dotted.rsplit(".", 1)
+    return getattr(__import__(f"mignon.{module}", fromlist=[name]), name)
+
+
+def test_the_commands_of_the_readme_run(monkeypatch, tmp_path, capsys):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = next(b for b in re.findall(r"```\n(.*?)```", text, re.S) if "mignon train digits-cnn" in b)
+    monkeypatch.chdir(tmp_path)
+    commands = [line.split()[1:] for line in block.splitlines() if line.startswith("mignon ")]
+    assert len(commands) == 5
+    for command in commands:
+        assert run(command) == 0, command
+    assert (tmp_path / "runs" / "report.html").exists()
+    capsys.readouterr()
+
+
+def test_flags_in_the_readme_exist():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    known = {"--help", "--version", "--debug", "--index-url", "-C"}
+    for command in app:
+        if not command.startswith("-"):
+            known |= {name for a in app[command].assemble_argument_collection() for name in a.names}
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    assert used <= known, used - known
