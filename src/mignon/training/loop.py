@@ -4,6 +4,7 @@ Everything random is a pure function of seed, epoch and step, and so is the lear
 anywhere ends with the same bits as one that was not (on the CPU, with the same number of threads).
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def fit(
     the same start and settings that is already there is continued. Raises MignonError when the loss is not finite.
     """
     from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision on stderr
 
     network, spec = classifier.network, classifier.input
     key = digest(asdict(settings), seed, spec.pixels, list(spec.mean), len(train), classifier.recipe, classifier.family)
