@@ -1,7 +1,6 @@
 """Strict settings and the few things that many tests start from."""
 
 import os
-from pathlib import Path
 
 os.environ["OMP_WAIT_POLICY"] = "passive"
 

@@ -26,7 +26,7 @@ RECIPES = [
     ["quant=w4"],
     ["quant=w8a8"],
     ["prune=0.5", "quant=w3a4"],
-    ["prune=0.5", "quant=w4a8", "tune=1,batch=64"],
+    ["prune=0.5", "quant=w4a8", "tune=1"],
 ]
 
 

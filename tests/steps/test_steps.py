@@ -13,7 +13,7 @@ from mignon.progress import Quiet
 from mignon.registry import STEPS
 from mignon.steps import Context, parse_recipe, parse_step, write_step
 
-EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1,batch=64"}
+EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_prune_breaks_ties_by_position(run, tiny_classifier):
     assert run("prune=0.5", flat).nonzeros() == total - round(total / 2)
 
 
-@pytest.mark.parametrize("recipe", ["prune=0.7 tune=1,batch=64", "prune=0.7 quant=w4a8 tune=1,batch=64"])
+@pytest.mark.parametrize("recipe", ["prune=0.7 tune=1", "prune=0.7 quant=w4a8 tune=1"])
 def test_pruned_weights_stay_zero_while_tuning(run, tiny_classifier, recipe):
     masks = [m.weight != 0 for m in run("prune=0.7", tiny_classifier).weighted().values()]
     tuned = run(recipe, tiny_classifier).weighted().values()

@@ -51,7 +51,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     """The ledger as a table."""
     table = Table(title="measured on the decoded files", title_justify="left")
     for name in ("step", "on", "bytes", "x", "top-1 %", "95 %", "change", "lost/gained", "p", "KL", "s"):
-        table.add_column(name, justify="left" if name in ("step", "on") else "right")
+        table.add_column(name, justify="left" if name in ("step", "on") else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["step"],
@@ -60,7 +60,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             f"{row['ratio']:.1f}",
             f"{100 * row['top1']:.2f}",
             f"{100 * row['top1_low']:.1f}-{100 * row['top1_high']:.1f}",
-            f"{100 * row['top1_change']:+.2f}" + (" (noise)" if row["within_noise"] and row["lost"] else ""),
+            f"{100 * row['top1_change']:+.2f}"
+            + (" (noise)" if row["within_noise"] and row["lost"] + row["gained"] else ""),
             f"{row['lost']}/{row['gained']}",
             f"{row['p_value']:.2g}",
             f"{row['kl']:.4f}",
@@ -70,7 +71,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
 def print_about(about: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ def show_result(result: Any, as_json: bool) -> int:
         print(result.verdict)
         if result.file:
             print(f"file {result.file}")
+        if (Path(result.run) / "report.html").exists():
+            print(f"report {Path(result.run) / 'report.html'}")
         print(f"run folder {result.run}")
     return 0 if result.limit_met else 3
 

@@ -20,9 +20,14 @@ class Augment:
     flip: bool = False
 
 
-def steps_per_epoch(images: int, batch: int) -> int:
-    """How many batches `epoch_batches` gives."""
-    return images // min(batch, images)
+def batch_size(images: int, wanted: int) -> int:
+    """At most as wanted, and so small that an epoch has at least 16 steps (but not below 8 images)."""
+    return min(wanted, images, max(8, images // 16))
+
+
+def steps_per_epoch(images: int, wanted: int) -> int:
+    """Full batches in an epoch; the images of a last short one wait for another shuffle."""
+    return images // batch_size(images, wanted)
 
 
 def gather(images: np.ndarray, chosen: np.ndarray, augment: Augment, generator: np.random.Generator) -> np.ndarray:

@@ -70,8 +70,7 @@ def _contents(listing: Listing, screen: Screen) -> list[str]:
     known = read_json(path)
     if isinstance(known, list) and len(known) == len(listing.names):
         return known
-    screen.say(f"reading {len(listing.names):,} files of {listing.title}")
-    hashes = listing.contents()
+    (hashes,) = screen.track((listing.contents() for _ in range(1)), 1, f"reading {len(listing.names):,} files")
     write_json(path, hashes)
     return hashes
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mignon.data.batches import steps_per_epoch
 from mignon.errors import MignonError
 from mignon.jobs.pipeline import Pipeline, Point, weights_digest
 from mignon.jobs.result import Result, command_line, verdict
@@ -58,6 +59,8 @@ def build(
     title = begun.images.card["source"]
     with Run.start("build", title, identity, out) as run:
         screen.say(f"run folder {run.folder}")
+        for note in begun.notes:
+            screen.say(note)
         flags = {
             "model": model,
             "width": width,
@@ -72,7 +75,7 @@ def build(
         if not begun.trained:
             classifier = trained(run, classifier, begun, settings, seed, where, screen)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
-        points, rows = _climb(pipeline, ladder(tune_epochs, settings.batch), screen)
+        points, rows = _climb(pipeline, ladder(tune_epochs), screen)
         chosen, met = choose(rows[1:], max_kib, max_drop)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
@@ -96,9 +99,9 @@ def build(
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
-def ladder(tune_epochs: int, batch: int) -> list[list[str]]:
+def ladder(tune_epochs: int) -> list[list[str]]:
     """The recipes, from the largest file to the smallest."""
-    tune = f"tune={tune_epochs},batch={batch}"
+    tune = f"tune={tune_epochs}"
     return [
         ["quant=w8a8", "code=range"],
         ["quant=w6a8", "code=range"],
@@ -167,11 +170,11 @@ def _plan(
             precision = pick_precision(begun.classifier, settings.batch, device)
             started = time.perf_counter()
             seconds = step_seconds(begun.classifier, settings.batch, device, precision == "bf16-mixed")
-            epoch = 1.15 * seconds * max(1, len(begun.images.train) // settings.batch)
+            epoch = 1.15 * seconds * steps_per_epoch(len(begun.images.train), settings.batch)
             left = minutes * 60 - (time.perf_counter() - started)
             share = TRAIN_SHARE if not begun.trained else 0.0
             float_step = step_seconds(begun.classifier, settings.batch, device, False)
-            tune_epoch = 1.5 * float_step * max(1, len(begun.images.train) // settings.batch)
+            tune_epoch = 1.5 * float_step * steps_per_epoch(len(begun.images.train), settings.batch)
             plan = {
                 "epochs": max(1, min(200, int(share * left / epoch))),
                 "tune": max(1, min(20, int((0.9 - share) * left / TUNES / tune_epoch))),

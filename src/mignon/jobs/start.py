@@ -29,6 +29,7 @@ class Start:
     images: ImageSet
     seen: Look
     trained: bool
+    notes: tuple[str, ...] = ()  # what was chosen, for the screen
 
 
 def start_from(
@@ -56,11 +57,12 @@ def start_from(
         raise ModelError(
             f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ..."
         )
+    notes: list[str] = []
     usual = MODELS[model].pixels if model else None
     pixels = choose_pixels(seen, image, usual)
     if model is None:
         model, rule = choose_model(seen, pixels)
-        screen.say(rule)
+        notes.append(rule)
     options: dict[str, Any] = {} if width is None else {"width": width}
     spec = neutral_spec(pixels, 3 if weights is not None else seen.channels)
     check = fresh(model, options, spec, listing.classes, seed)
@@ -75,23 +77,22 @@ def start_from(
     classifier = fresh(model, options, spec, listing.classes, seed)
     if weights is not None:
         classifier, copied, skipped = load_trunk(Path(weights), classifier)
-        screen.say(f"{len(copied)} tensors taken from {weights}, {len(skipped)} skipped {skipped[:3]}")
+        notes.append(f"{len(copied)} tensors taken from {weights}, {len(skipped)} skipped {skipped[:3]}")
     elif seen.fewest < FEW_A_CLASS and pixels > TINY:
         screen.warn(
             f"the smallest class has {seen.fewest} images; below {FEW_A_CLASS} training from scratch is weak: "
             "start from given weights instead, --from FILE"
         )
-    return Start(classifier, images, seen, False)
+    return Start(classifier, images, seen, False, tuple(notes))
 
 
 def training_settings(start: Start, epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
-    """Settings for training from scratch, at least 16 steps an epoch. Raises ModelError."""
+    """Settings for training from scratch. Raises ModelError."""
     if not 1 <= batch <= 65_536 or not (lr is None or 0 < lr <= 10) or not 0 <= epochs <= 10_000:
         raise ModelError(
             f"epochs {epochs}, rate {lr}, batch {batch} are not possible",
             "use --epochs 30 --lr 0.1 --batch 128",
         )
-    batch = min(batch, max(8, len(start.images.train) // 16))
     return Settings(
         epochs=epochs,
         lr=lr or 0.2,

@@ -67,6 +67,8 @@ def train(
     identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
     with Run.start("train", f"{begun.classifier.family}-{begun.images.card['source']}", identity, out) as run:
         screen.say(f"run folder {run.folder}")
+        for note in begun.notes:
+            screen.say(note)
         flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
         line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
         run.update(request=request, command=line, settings=identity)

@@ -1,4 +1,4 @@
-"""One folder a run: `run.json`, `ledger.jsonl`, `steps/`, `checkpoint.safetensors`, `model.mgn`, `log.txt`, `report.html`.
+"""A run: `run.json`, `ledger.jsonl`, `steps/`, `checkpoint.safetensors`, `model.mgn`, `log.txt`, `report.html`.
 
 The same request finds the same folder again (its name ends in the request's key), so a command that is repeated goes on
 where it stopped.
@@ -41,7 +41,9 @@ class Run:
         folder = Path(out).expanduser().resolve() if out else runs_root() / f"{name}-{key[:6]}"
         info = read_json(folder / "run.json")
         if info is None and folder.exists() and (not folder.is_dir() or any(_visible(folder))):
-            raise RunError(f"{folder} is there already and is no run of mignon", "give an empty or new folder with --out")
+            raise RunError(
+                f"{folder} is there already and is no run of mignon", "give an empty or new folder with --out"
+            )
         if info is not None and info.get("key") != key:
             raise RunError(
                 f"{folder} holds another run ({info.get('verb')} {info.get('title')})",

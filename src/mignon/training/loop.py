@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, gather, in_order, steps_per_epoch
+from mignon.data.batches import Augment, batch_size, gather, in_order, steps_per_epoch
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
@@ -161,7 +161,7 @@ def _batches(
     train: Split, batch: int, augment: Augment, seed: int, epoch: int, start: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.random.default_rng([seed, epoch]).permutation(len(train))
-    size = min(batch, len(train))
+    size = batch_size(len(train), batch)
     for step in range(start, steps_per_epoch(len(train), batch)):
         chosen = order[step * size : (step + 1) * size]
         yield chosen, gather(train.images, chosen, augment, np.random.default_rng([seed, epoch, step]))
