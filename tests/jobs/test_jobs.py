@@ -115,8 +115,10 @@ def test_post_training_compression_gives_the_same_bytes_on_one_thread_and_two(bu
 
 
 def test_a_file_can_be_compressed_and_tuned_again(built, tmp_path):
-    tuned = mignon.tune(built.file, data="digits", epochs=1, out=tmp_path / "tuned")
-    assert tuned.rows[-1]["nonzeros"] <= tuned.rows[0]["nonzeros"]
+    model = Path(built.run) / "model.safetensors"
+    pruned = mignon.compress(model, "prune=0.5", "quant=w4a8", "code=range", data="digits", out=tmp_path / "pruned")
+    tuned = mignon.tune(pruned.file, data="digits", epochs=1, out=tmp_path / "tuned")
+    assert tuned.rows[-1]["nonzeros"] <= tuned.rows[0]["nonzeros"] == pruned.rows[-1]["nonzeros"]
     assert tuned.rows[-1]["top1"] > 0.8
     coded = mignon.compress(built.file, "code=huffman", data="digits", out=tmp_path / "coded")
     assert coded.rows[-1]["top1_change"] == 0 and coded.rows[-1]["kl"] == 0

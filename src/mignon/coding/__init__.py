@@ -111,8 +111,10 @@ def encode(streams: list[Stream], coder: str = "range") -> bytes:
     out += name
     write_varint(out, len(streams))
     for stream in streams:
-        item = np.asarray(stream.values).dtype.itemsize
-        write_varint(out, {1: 0, 2: 1, 4: 2}[item] * len(KINDS) + KINDS.index(stream.kind))
+        item = np.asarray(stream.values).dtype
+        if item not in _TYPES:
+            raise ValueError(f"a stream of {item} is not possible: use int8, int16 or int32")
+        write_varint(out, _TYPES.index(item.type) * len(KINDS) + KINDS.index(stream.kind))
         write_varint(out, stream.values.ndim)
         for size in stream.values.shape:
             write_varint(out, size)

@@ -1,0 +1,124 @@
+"""Every registered coder: what goes in comes out, the same bytes each time, nothing but FormatError for damage."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mignon.coding import Stream, decode, decode_streams, encode, encode_streams
+from mignon.errors import FormatError
+from mignon.registry import CODERS
+
+LIMITS = {np.int8: (-128, 127), np.int16: (-(2**15), 2**15 - 1), np.int32: (-(2**31), 2**31 - 1)}
+
+
+@st.composite
+def streams(draw):
+    kind = draw(st.sampled_from(["weights", "side", "bits", "bytes"]))
+    shape = tuple(draw(st.lists(st.integers(0, 6), min_size=0, max_size=4)))
+    dtype = draw(st.sampled_from(list(LIMITS)))
+    low, high = {"bits": (0, 1), "bytes": (0, 127)}.get(kind, LIMITS[dtype])
+    style = draw(st.sampled_from(["any", "small", "constant"]))
+    count = int(np.prod(shape, dtype=int))
+    if style == "constant":
+        values = [draw(st.integers(low, high))] * count
+    else:
+        span = (max(low, -3), min(high, 3)) if style == "small" else (low, high)
+        values = draw(st.lists(st.integers(*span), min_size=count, max_size=count))
+    return Stream(np.array(values, dtype).reshape(shape), kind)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(streams(), max_size=5))
+def test_any_streams_come_back_with_shape_and_type(items):
+    for coder in CODERS:
+        data = encode(items, coder)
+        assert encode(items, coder) == data
+        back = decode(data)
+        assert len(back) == len(items)
+        for a, b in zip(items, back):
+            assert a.values.dtype == b.values.dtype and a.kind == b.kind
+            assert a.values.shape == b.values.shape and (a.values == b.values).all()
+
+
+def test_every_coder_is_checked(capsys):
+    with capsys.disabled():
+        print(f"\n{len(list(CODERS))} coders keep the contract: {', '.join(CODERS)}")
+    assert len(list(CODERS)) >= 3
+
+
+def sample(scale=4.0, shape=(32, 20, 3, 3), seed=0):
+    return np.round(np.random.default_rng(seed).laplace(0, scale, shape)).astype(np.int32)
+
+
+@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+def test_damaged_data_are_refused_or_decoded_quickly(coder):
+    items = [
+        Stream(sample()),
+        Stream(np.arange(64, dtype=np.int32), "side"),
+        Stream((sample(seed=1) > 0).astype(np.int8), "bits"),
+    ]
+    good, dice = encode(items, coder), random.Random(0)
+    for _ in range(300):
+        data = bytearray(good)
+        if dice.random() < 0.5:
+            data = data[: dice.randrange(len(data))]
+        for _ in range(dice.randrange(1, 4)):
+            if data:
+                data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        started = time.perf_counter()
+        try:
+            decode(bytes(data))
+        except FormatError as error:
+            assert error.what
+        assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+def test_ends_of_streams_add_up_to_the_data(coder):
+    items = [Stream(sample()), Stream(np.zeros((0, 3), np.int8)), Stream(np.arange(64), "side")]
+    data = encode_streams(items, coder)
+    _, ends = decode_streams(data, [s.layout for s in items], coder)
+    assert ends == sorted(ends) and ends[-1] == len(data)
+
+
+@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+def test_a_few_bytes_never_stand_for_many_numbers(coder):
+    many = Stream(np.zeros((1000, 1000), np.int8))
+    data = encode_streams([many], coder)
+    assert len(data) >= 1_000_000 / 1024
+    with pytest.raises(FormatError):
+        decode_streams(data[:100], [many.layout], coder)
+
+
+def entropy_bytes(values):
+    counts = np.unique(values, return_counts=True)[1]
+    return -(counts * np.log2(counts / counts.sum())).sum() / 8
+
+
+@pytest.mark.parametrize("scale", [0.3, 1, 3, 10, 40])
+@pytest.mark.parametrize("draw", ["laplace", "normal"])
+def test_range_coder_is_within_two_percent_of_the_entropy(scale, draw):
+    values = np.round(getattr(np.random.default_rng(1), draw)(0, scale, (64, 64, 3, 3))).astype(np.int32)
+    assert len(encode_streams([Stream(values)], "range")) <= 1.02 * entropy_bytes(values)
+
+
+def test_range_coder_gains_from_rows_of_different_size():
+    rows = np.geomspace(0.3, 30, 64)[:, None, None, None]
+    values = np.round(np.random.default_rng(1).laplace(0, 1, (64, 64, 3, 3)) * rows).astype(np.int32)
+    assert len(encode_streams([Stream(values)], "range")) < 0.9 * entropy_bytes(values)
+
+
+def test_streams_that_break_their_own_hint_are_refused():
+    for values, kind in ((np.array([2]), "bits"), (np.array([256]), "bytes"), (np.array([2**31]), "weights")):
+        for coder in CODERS:
+            with pytest.raises(ValueError, match="must lie"):
+                encode_streams([Stream(values, kind)], coder)
+
+
+def test_other_types_than_int8_to_int32_are_refused():
+    with pytest.raises(ValueError, match="int64"):
+        encode([Stream(np.arange(3))])

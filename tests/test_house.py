@@ -1,0 +1,110 @@
+"""What holds the house together: imports point down, help is quick, public things are documented."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "mignon"
+RANKS = {
+    name: rank
+    for rank, names in enumerate(
+        [
+            ("errors",),
+            ("registry", "files", "progress", "settings"),
+            ("coding",),
+            ("data",),
+            ("rules",),
+            ("models",),
+            ("classifier",),
+            ("mgn", "measure", "runs"),
+            ("training",),
+            ("steps",),
+            ("report",),
+            ("jobs",),
+            ("cli",),
+        ]
+    )
+    for name in names
+}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports_of(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_imports_point_down(capsys):
+    checked = 0
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path == SOURCE / "__init__.py":
+            continue
+        own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for module in imports_of(path):
+            if module.startswith("mignon."):
+                other = room(module)
+                assert other == own or RANKS[other] < RANKS[own], f"{path.name} imports {module}, which is above it"
+                checked += 1
+    with capsys.disabled():
+        print(f"\n{checked} imports point down")
+    assert checked > 150
+
+
+@pytest.mark.parametrize("code", ["import mignon", "from mignon.cli.start import run; run(['--help'])"])
+def test_import_and_help_load_no_torch(code):
+    check = f"import sys; {code}; print('loaded', 'torch' in sys.modules, 'numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("loaded False False\n")
+
+
+def test_every_public_name_has_a_docstring(capsys):
+    checked = 0
+    for path in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), f"{path} says not what it is"
+        for node in ast.walk(tree):
+            if (isinstance(node, ast.ClassDef) or (
+                isinstance(node, ast.FunctionDef) and any(node in getattr(p, "body", []) for p in _holders(tree))
+            )) and not node.name.startswith("_"):
+                assert ast.get_docstring(node) or node.name == "run_node", f"{path.name}: {node.name}"
+                checked += 1
+    with capsys.disabled():
+        print(f"\n{checked} public names have a docstring")
+    assert checked > 200
+
+
+def _holders(tree):
+    return [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))]
+
+
+def test_public_names_of_the_package_can_be_used():
+    import mignon
+
+    for name in mignon.__all__:
+        assert getattr(mignon, name) is not None
+    with pytest.raises(AttributeError):
+        mignon.nothing  # noqa: B018
+
+
+def test_no_machine_path_and_no_large_file_is_tracked():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    bad = ("/wo" + "rk/", "/ro" + "ot/", "pypi" + ".org", "registry" + ".npmjs")
+    checked = 0
+    for name in filter(None, names):
+        data = (ROOT / name).read_bytes()
+        assert len(data) < 1_000_000, name
+        assert not any(word.encode() in data for word in bad), name
+        checked += 1
+    assert checked > 80
