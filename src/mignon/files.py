@@ -19,17 +19,24 @@ def machine_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MachineError(
-                f"no space left on the disk while writing {path}",
-                "free some space or give another folder with --out (data cache: MIGNON_CACHE), then repeat the command",
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise MachineError(
-                f"cannot write {path}: {os.strerror(error.errno).lower()}",
-                "give a folder that you may write to with --out (data cache: MIGNON_CACHE)",
-            ) from error
-        raise
+        raise machine_error(error, path) from error
+
+
+def machine_error(error: OSError, path: Path | str) -> MachineError:
+    """What the system says about a path, and what to do about it."""
+    short = error.errno is None and "written" in str(error)  # numpy: "1078 requested and 512 written"
+    if short or error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(
+            f"no space left on the disk while writing {path}",
+            "free some space or give another folder with --out (data cache: MIGNON_CACHE), then repeat the command",
+        )
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return MachineError(
+            f"cannot write {path}: {reason}",
+            "give a folder that you may write to with --out (data cache: MIGNON_CACHE)",
+        )
+    return MachineError(f"cannot use {path}: {reason}", "check the path and the disk, then repeat the command")
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -25,7 +25,7 @@ def fill(cls: Any, values: dict[str, Any], error: type[MignonError], where: str)
         filled[name] = _convert(value, hints[name], error, f"{where}: {name}")
     missing = [n for n, f in fields.items() if n not in filled and f.default is dataclasses.MISSING]
     if missing:
-        raise error(f"{where} needs a value for {missing[0]}", f"for example {where}=...")
+        raise error(f"{where} needs a value for {missing[0]}", getattr(cls, "summary", ""))  # it ends in an example
     return cls(**filled)
 
 
@@ -50,4 +50,7 @@ def _convert(value: Any, hint: Any, error: type[MignonError], where: str) -> Any
         return value
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-        raise error(f"{where} must be {words.get(kind, kind)}, not {value!r}") from None
+        examples = {int: "5", float: "0.5", bool: "true", str: "a"}
+        raise error(
+            f"{where} must be {words.get(kind, kind)}, not {value!r}", f"for example: {examples.get(kind, kind)}"
+        ) from None

@@ -17,6 +17,7 @@ def run(arguments: list[str]) -> int:
 
     from mignon.cli.verbs import app
     from mignon.errors import MignonError
+    from mignon.files import machine_error
 
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -52,6 +53,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno is not None:
+            machine = machine_error(error, error.filename or "a file")
+            print(f"mignon: {machine.what}\n{machine.instead}", file=sys.stderr)
+            return machine.exit_code
         print(
             f"mignon: this should not happen ({type(error).__name__}: {' '.join(str(error).split())[:300]})\n"
             "repeat the command with --debug and report what it prints",

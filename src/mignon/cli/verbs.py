@@ -13,15 +13,30 @@ app = App(
     help="A folder of images in; a small, verified image classifier out.",
     version=__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # cli/start.py gives it its line and its exit code
 )
+
+
+def _whole(_: Any, tokens: Any) -> int:
+    """A whole number as it is written: 1.5 is refused, not rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number.") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout, progress on stderr.")]
 Out = Annotated[Path | None, Parameter(help="Run folder (default: ./runs/NAME, or under $MIGNON_RUNS).")]
 Data = Annotated[str, Parameter(name=["--data", "-d"], help="Folder of images, or: digits.")]
-Seed = Annotated[int, Parameter(help="Seed of everything random.")]
+Seed = Annotated[int, Parameter(converter=_whole, help="Seed of everything random.")]
 OnBad = Annotated[str | None, Parameter(help="Files that cannot be decoded: skip or fail.")]
 Width = Annotated[float | None, Parameter(help="Multiplies the channels of the network.")]
-Image = Annotated[int | None, Parameter(help="Side of the input in pixels (default: by a printed rule).")]
+Image = Annotated[
+    int | None, Parameter(converter=_whole, help="Side of the input in pixels (default: by a printed rule).")
+]
 Start = Annotated[Path | None, Parameter(name="--from", help="Weights to start from: .safetensors, .mgn or run.")]
 Device = Annotated[str | None, Parameter(help="cpu or cuda (default: the GPU when there is one).")]
 
@@ -81,7 +96,7 @@ def build(
         str | None, Parameter(help="Network family (mignon ls models; default: by a printed rule).")
     ] = None,
     minutes: Annotated[float, Parameter(help="About how long it may take.")] = 10.0,
-    epochs: Annotated[int | None, Parameter(help="Epochs of training, instead of --minutes.")] = None,
+    epochs: Annotated[int | None, Parameter(converter=_whole, help="Epochs of training, instead of --minutes.")] = None,
     width: Width = None,
     image: Image = None,
     start: Start = None,
@@ -134,9 +149,9 @@ def train(
     model: str | None = None,
     *,
     data: Annotated[str | None, Parameter(name=["--data", "-d"], help="Folder of images, or: digits.")] = None,
-    epochs: int = 30,
+    epochs: Whole = 30,
     lr: Annotated[float | None, Parameter(help="Highest learning rate (default 0.2).")] = None,
-    batch: int = 128,
+    batch: Whole = 128,
     width: Width = None,
     image: Image = None,
     start: Start = None,
@@ -184,9 +199,9 @@ def tune(
     model: str,
     *,
     data: Data,
-    epochs: int = 5,
+    epochs: Whole = 5,
     lr: Annotated[float, Parameter(help="Highest learning rate.")] = 0.02,
-    batch: int = 128,
+    batch: Whole = 128,
     out: Out = None,
     seed: Seed = 0,
     on_bad: OnBad = None,
@@ -264,10 +279,10 @@ def predict(model: str, *images: str, json: Json = False) -> None:
 def show(
     thing: str,
     *,
-    classes: Annotated[int, Parameter(help="Classes, for a model family.")] = 10,
+    classes: Annotated[int, Parameter(converter=_whole, help="Classes, for a model family.")] = 10,
     width: Width = None,
     image: Image = None,
-    channels: Annotated[int, Parameter(help="1 or 3, for a model family.")] = 3,
+    channels: Annotated[int, Parameter(converter=_whole, help="1 or 3, for a model family.")] = 3,
     bytes_: Annotated[bool, Parameter(name="--bytes", negative="", help="Split every byte of the file.")] = False,
     json: Json = False,
 ) -> None:

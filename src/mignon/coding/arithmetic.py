@@ -10,16 +10,11 @@ for learning, and they go on from stream to stream of the same kind.
 `_run` is one function for both directions: encoder and decoder cannot disagree.
 """
 
-import os
 from fractions import Fraction
 
 import numpy as np
 
-from mignon.files import cache_folder
-
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
-
-import numba
+from mignon.coding.compiled import compiled
 
 CLASSES = 24  # of the expected magnitude, two an octave, from below 1/16 on
 LENGTHS = 32  # bit lengths 1 .. 32
@@ -78,7 +73,7 @@ START = _start_probabilities()
 RATE = np.array([(ONE * 2) // (2 * n + 3) for n in range(LIMIT + 1)], np.int64)
 
 
-@numba.njit(cache=True)
+@compiled
 def _class_of(m):
     """Class of a magnitude in 1/4096: two an octave from 1/32 on."""
     c = 0
@@ -90,7 +85,7 @@ def _class_of(m):
     return c
 
 
-@numba.njit(cache=True)
+@compiled
 def _predict(place, node, prob, weights, inputs):
     """Mix the predictions of the contexts of this decision; gives P(bit = 1) of 65536."""
     total = 0
@@ -101,7 +96,7 @@ def _predict(place, node, prob, weights, inputs):
     return min(ONE - 32, max(32, SQUASH[x + 2048]))
 
 
-@numba.njit(cache=True)
+@compiled
 def _learn(bit, p, place, node, prob, count, weights, inputs):
     error = (bit << 16) - p
     for j in range(CONTEXTS):
@@ -113,7 +108,7 @@ def _learn(bit, p, place, node, prob, count, weights, inputs):
             count[j, place[j], node] = n + 1
 
 
-@numba.njit(cache=True)
+@compiled
 def _code(decoding, bit, p, coder, data):
     """One decision through the 32-bit carryless coder. coder = [x1, x2, x, position]; the bit goes out or comes in."""
     x1, x2 = coder[0], coder[1]
@@ -138,7 +133,7 @@ def _code(decoding, bit, p, coder, data):
     return bit
 
 
-@numba.njit(cache=True)
+@compiled
 def _decide(decoding, bit, place, node, prob, count, weights, inputs, coder, data):
     p = _predict(place, node, prob, weights, inputs)
     bit = _code(decoding, bit, p, coder, data)
@@ -146,7 +141,7 @@ def _decide(decoding, bit, place, node, prob, count, weights, inputs, coder, dat
     return bit
 
 
-@numba.njit(cache=True)
+@compiled
 def _integer(decoding, q, place, signs, prob, count, weights, inputs, coder, data):
     """Code one integer; a damaged file may ask for more than 32 bits, which gives 2^31 as a mark."""
     magnitude = abs(q)
@@ -173,7 +168,7 @@ def _integer(decoding, q, place, signs, prob, count, weights, inputs, coder, dat
     return -value if negative else value
 
 
-@numba.njit(cache=True)
+@compiled
 def _integers(decoding, values, prob, count, weights, coder, data):
     """A stream of integers, rows x columns; contexts from the row, the column and the neighbors so far."""
     rows, columns = values.shape
@@ -213,7 +208,7 @@ def _integers(decoding, values, prob, count, weights, coder, data):
     return True
 
 
-@numba.njit(cache=True)
+@compiled
 def _symbols(decoding, values, width, prob, count, coder, data):
     """A stream of `width`-bit symbols (bits or bytes): a binary tree of counters, by row and neighbors."""
     rows, columns = values.shape

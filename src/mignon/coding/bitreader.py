@@ -1,15 +1,9 @@
 """The inner loop of Huffman decoding, compiled by numba."""
 
-import os
-
-from mignon.files import cache_folder
-
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
-
-import numba
+from mignon.coding.compiled import compiled
 
 
-@numba.njit(cache=True)
+@compiled
 def read_codes(data, table, lengths, classes, low, values):
     """Fill `values`; gives the bytes used, or -1 when a code does not exist or the data end."""
     position, total = 0, len(data) * 8

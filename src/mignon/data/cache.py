@@ -41,6 +41,7 @@ def open_images(
     """
     if on_bad not in (None, "skip", "fail"):
         raise DataError(f"--on-bad {on_bad} is not possible", "use --on-bad skip or --on-bad fail")
+    check_seed(seed)
     screen = screen or Quiet()
     listing = scan(thing) if isinstance(thing, str) else thing
     contents = _contents(listing, screen)
@@ -62,6 +63,12 @@ def open_images(
         parts.append(Split(name, images[start:stop], labels[start:stop], names[start:stop]))
         start = stop
     return ImageSet(parts[0], parts[1], parts[2], classes=listing.classes, input=spec, card=card, key=key)
+
+
+def check_seed(seed: int) -> None:
+    """Raise DataError for a seed that the random generators do not take."""
+    if not 0 <= seed < 1 << 63:
+        raise DataError(f"--seed {seed} is not possible", "use a whole number from 0 on: --seed 0")
 
 
 def _contents(listing: Listing, screen: Screen) -> list[str]:

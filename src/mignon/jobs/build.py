@@ -17,7 +17,7 @@ from mignon.runs import Run
 from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import Settings
 
-TRAIN_SHARE = 0.6  # of the minutes; the rest is for the ladder
+TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES = 3  # tune steps on the ladder
 DEFAULT_DROP = 1.0  # points, when no limit is given
 
@@ -70,12 +70,12 @@ def build(
             "minutes": minutes,
         }
         run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
-        settings, tune_epochs = _plan(run, begun, minutes, epochs, where, screen)
+        settings, tuning = _plan(run, begun, minutes, epochs, where, screen)
         classifier = begun.classifier
         if not begun.trained:
             classifier = trained(run, classifier, begun, settings, seed, where, screen)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
-        points, rows = _climb(pipeline, ladder(tune_epochs), screen)
+        points, rows = _climb(pipeline, ladder(tuning), screen)
         chosen, met = choose(rows[1:], max_kib, max_drop)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
@@ -99,15 +99,14 @@ def build(
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
-def ladder(tune_epochs: int) -> list[list[str]]:
+def ladder(tune: str) -> list[list[str]]:
     """The recipes, from the largest file to the smallest."""
-    tune = f"tune={tune_epochs}"
     return [
         ["quant=w8a8", "code=range"],
         ["quant=w6a8", "code=range"],
         ["quant=w4a8", tune, "code=range"],
         ["prune=0.5", "quant=w4a8", tune, "code=range"],
-        ["prune=0.8", tune, "quant=w4a8", tune, "code=range"],
+        ["prune=0.8", "quant=w4a8", tune, "code=range"],
     ]
 
 
@@ -159,12 +158,12 @@ def _climb(pipeline: Pipeline, recipes: list[list[str]], screen: Screen) -> tupl
 
 def _plan(
     run: Run, begun: Start, minutes: float, epochs: int | None, device: str, screen: Screen
-) -> tuple[Settings, int]:
-    """How many epochs to train and to tune; decided once for a run and kept in run.json."""
+) -> tuple[Settings, str]:
+    """How many epochs to train, and the step that tunes; decided once for a run and kept in run.json."""
     plan = run.info.get("plan")
     if plan is None:
         if epochs is not None:
-            plan = {"epochs": epochs, "tune": max(1, epochs // 4), "precision": "32-true"}
+            plan = {"epochs": epochs, "tune": f"tune={max(1, epochs // 4)}", "precision": "32-true"}
         else:
             settings = training_settings(begun, 1, None, 128, "32-true")
             precision = pick_precision(begun.classifier, settings.batch, device)
@@ -177,15 +176,20 @@ def _plan(
             tune_epoch = 1.5 * float_step * steps_per_epoch(len(begun.images.train), settings.batch)
             plan = {
                 "epochs": max(1, min(200, int(share * left / epoch))),
-                "tune": max(1, min(20, int((0.9 - share) * left / TUNES / tune_epoch))),
+                "tune": _tune_step((TRAIN_SHARE + TUNE_SHARE - share) * left / TUNES / tune_epoch),
                 "precision": precision,
             }
         run.update(plan=plan)
     screen.say(
-        f"plan: {plan['epochs']} epochs of training, {plan['tune']} of tuning on each lower step of the ladder, "
+        f"plan: {plan['epochs']} epochs of training, {plan['tune']} on each lower step of the ladder, "
         f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
     )
     return training_settings(begun, plan["epochs"], None, 128, plan["precision"]), plan["tune"]
+
+
+def _tune_step(epochs: float) -> str:
+    """At most 20 epochs; a part of one when there is time for no more."""
+    return f"tune={min(20, int(epochs))}" if epochs >= 1 else f"tune=1,share={max(0.02, round(epochs, 2)):g}"
 
 
 def _check_limits(max_kib: float | None, max_drop: float | None, minutes: float, epochs: int | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from mignon.data.cache import open_images
 from mignon.errors import RecipeError
 from mignon.jobs.load import load_with_size
-from mignon.jobs.pipeline import Pipeline, weights_digest
+from mignon.jobs.pipeline import Pipeline, check_classes, weights_digest
 from mignon.jobs.result import Result, command_line, verdict
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
@@ -35,12 +35,14 @@ def compress(
     if not recipe:
         raise RecipeError("no steps are given", "for example: mignon compress MODEL --data D quant=w8a8 code=range")
     texts = [write_step(step) for step in recipe]
+    where = pick_device(device)
     images = open_images(data, parent.input, seed, on_bad, screen)
+    check_classes(parent, images)
     settings = {"model": weights_digest(parent), "data": images.key, "steps": texts, "seed": seed}
     with Run.start("compress", f"{path.stem}-{texts[0]}", settings, out) as run:
         screen.say(f"run folder {run.folder}")
         run.update(command=command_line("compress", path, *texts, data=data, seed=seed), status="running")
-        pipeline = Pipeline(run, parent, images, seed, pick_device(device), screen)
+        pipeline = Pipeline(run, parent, images, seed, where, screen)
         point = pipeline.parent
         rows = [pipeline.row(point, images.test)]
         for text in texts:

@@ -36,10 +36,10 @@ def rm(names: list[str | Path]) -> list[str]:
     """Remove run folders (only folders that are runs); gives their paths. Raises RunError."""
     if not names:
         raise MignonError("no run is named", "mignon ls runs shows them")
-    runs = [find_run(name) for name in names]
-    for run in runs:
+    runs = {run.folder: run for run in map(find_run, names)}
+    for run in runs.values():
         run.take_lock()
         with machine_errors(run.folder):
             shutil.rmtree(run.folder)
         run.close()
-    return [str(run.folder) for run in runs]
+    return [str(folder) for folder in runs]

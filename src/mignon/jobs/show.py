@@ -30,7 +30,7 @@ def show(
     """
     if not Path(thing).expanduser().exists() and str(thing) in MODELS:
         family, options = str(thing), {} if width is None else {"width": width}
-        pixels = image or MODELS[family].pixels
+        pixels = MODELS[family].pixels if image is None else image
         if channels not in (1, 3):
             raise ModelError(f"{channels} input channels are not possible", "use --channels 1 or 3")
         if not 1 <= pixels <= 4096:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mignon.classifier import Classifier, fresh, load_trunk, read_safetensors
-from mignon.data.cache import open_images
+from mignon.data.cache import check_seed, open_images
 from mignon.data.imageset import ImageSet
 from mignon.data.look import FEW_A_CLASS, Look, choose_model, choose_pixels, input_spec, look, neutral_spec
 from mignon.data.sources import scan
@@ -43,6 +43,7 @@ def start_from(
     screen: Screen,
 ) -> Start:
     """Choose input and network by the printed rule (or as asked for), decode, initialize. Raises MignonError."""
+    check_seed(seed)
     listing = scan(data)
     seen = look(listing)
     if weights is not None and not _is_trunk(weights):
@@ -88,11 +89,12 @@ def start_from(
 
 def training_settings(start: Start, epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
     """Settings for training from scratch. Raises ModelError."""
-    if not 1 <= batch <= 65_536 or not (lr is None or 0 < lr <= 10) or not 0 <= epochs <= 10_000:
-        raise ModelError(
-            f"epochs {epochs}, rate {lr}, batch {batch} are not possible",
-            "use --epochs 30 --lr 0.1 --batch 128",
-        )
+    if not 0 <= epochs <= 10_000:
+        raise ModelError(f"--epochs {epochs} is not possible", "use 1 to 10000 epochs: --epochs 30")
+    if lr is not None and not 0 < lr <= 10:
+        raise ModelError(f"--lr {lr:g} is not possible", "use a positive rate up to 10: --lr 0.1")
+    if not 1 <= batch <= 65_536:
+        raise ModelError(f"--batch {batch} is not possible", "use 1 to 65536 images: --batch 128")
     return Settings(
         epochs=epochs,
         lr=lr or 0.2,

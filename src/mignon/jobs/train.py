@@ -47,8 +47,7 @@ def train(
             raise RunError(
                 f"{found.folder} is a run of {found.info['verb']}", f"repeat it: {found.info.get('command')}"
             )
-        request = found.info["request"]
-        return train(**request, out=found.folder, screen=screen)
+        return train(**found.info["request"], out=found.folder, screen=screen)
     if data is None:
         raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
     request = {
@@ -65,13 +64,13 @@ def train(
     precision = precision or pick_precision(begun.classifier, batch, where)
     settings = training_settings(begun, epochs, lr, batch, precision)
     identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
-    with Run.start("train", f"{begun.classifier.family}-{begun.images.card['source']}", identity, out) as run:
+    flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
+    line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
+    title = f"{begun.classifier.family}-{begun.images.card['source']}"
+    with Run.start("train", title, identity, out, request=request, command=line) as run:
         screen.say(f"run folder {run.folder}")
         for note in begun.notes:
             screen.say(note)
-        flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
-        line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
-        run.update(request=request, command=line, settings=identity)
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)

@@ -28,12 +28,7 @@ class ActivationGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape, on the grid."""
-        step = scale(self.k, STEPS)
-        low = -self.zero * step
-        high = (2**self.bits - 1 - self.zero) * step
-        clipped = torch.minimum(torch.maximum(x, low), high)
-        on_grid = (torch.round(clipped / step)) * step
-        return on_grid if not torch.is_grad_enabled() else clipped + (on_grid - clipped).detach()
+        return torch.fake_quantize_per_tensor_affine(x, scale(self.k, STEPS), self.zero, 0, 2**self.bits - 1)
 
     def cover(self, low: float, high: float) -> None:
         """Choose scale and zero point for a range; 0 is always a point of the grid."""

@@ -34,8 +34,13 @@ class Run:
         self._lock: Any = None
 
     @classmethod
-    def start(cls, verb: str, title: str, settings: dict[str, Any], out: str | Path | None = None) -> Self:
-        """The folder of this request, new or continued. Raises RunError when it belongs to another request."""
+    def start(
+        cls, verb: str, title: str, settings: dict[str, Any], out: str | Path | None = None, **notes: Any
+    ) -> Self:
+        """The folder of this request, new or continued; `notes` are further entries of run.json.
+
+        Raises RunError when it belongs to another request.
+        """
         key = digest(verb, settings)[:12]
         name = re.sub(r"[^\w.-]+", "-", f"{verb}-{title}")[:60].strip("-")
         folder = Path(out).expanduser().resolve() if out else runs_root() / f"{name}-{key[:6]}"
@@ -63,7 +68,10 @@ class Run:
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         run.take_lock()
-        write_json(folder / "run.json", info)
+        run.info = read_json(folder / "run.json") or info  # who held the lock a moment ago may have changed it
+        for left in folder.rglob(".*.part"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        run.update(**notes)
         return run
 
     def take_lock(self) -> None:
@@ -73,7 +81,8 @@ class Run:
             self._lock = path.open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
+            self.close()
             raise RunError(
                 f"another mignon is working in {self.folder}", "wait for it, or give another folder with --out"
             ) from None

@@ -40,6 +40,7 @@ class Settings:
     weight_decay: float = 5e-4
     warmup: float = 0.15
     precision: str = "32-true"
+    share: float = 1.0  # of the batches of an epoch, where a whole one is too long
 
 
 @dataclass
@@ -109,12 +110,12 @@ def fit(
         screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
     model, wrapped = fabric.setup(network, optimizer)
     augment = augment_for(spec)
-    steps = steps_per_epoch(len(train), settings.batch)
+    steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
     labels = torch.from_numpy(train.labels)
     with catch_interrupt() as interrupted:
         while state.epoch < settings.epochs:
             epoch, started = state.epoch, time.perf_counter() - state.seconds
-            batches = _batches(train, settings.batch, augment, seed, epoch, state.step)
+            batches = _batches(train, settings.batch, augment, seed, epoch, range(state.step, steps))
             model.train()
             for chosen, pixels in screen.track(batches, steps - state.step, f"epoch {epoch + 1}/{settings.epochs}"):
                 rate = learning_rate(epoch * steps + state.step, settings.epochs * steps, settings)
@@ -158,11 +159,11 @@ def fit(
 
 
 def _batches(
-    train: Split, batch: int, augment: Augment, seed: int, epoch: int, start: int
+    train: Split, batch: int, augment: Augment, seed: int, epoch: int, steps: range
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.random.default_rng([seed, epoch]).permutation(len(train))
     size = batch_size(len(train), batch)
-    for step in range(start, steps_per_epoch(len(train), batch)):
+    for step in steps:
         chosen = order[step * size : (step + 1) * size]
         yield chosen, gather(train.images, chosen, augment, np.random.default_rng([seed, epoch, step]))
 
