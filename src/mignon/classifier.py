@@ -219,7 +219,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 header = json.loads(metadata.get("mignon", "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, ValueError) as error:
-            raise ModelError(f"{path} is not a whole safetensors file ({str(error)[:80]})") from None
+            raise ModelError(
+                f"{path} is not a whole safetensors file ({str(error)[:80]})", "get the file again"
+            ) from None
     if not isinstance(header, dict):
         raise ModelError(
             f"{path} does not say which network it is for",

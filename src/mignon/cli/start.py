@@ -27,18 +27,12 @@ def run(arguments: list[str]) -> int:
     except CycloptsError as error:
         if debug:
             raise
-        text = " ".join(str(error).split())
-        verb = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-        known = verb in app.resolved_commands() if hasattr(app, "resolved_commands") else True
-        print(f"mignon: {text}", file=sys.stderr)
-        print(f"see: mignon {verb} --help" if verb and known else "see: mignon --help", file=sys.stderr)
+        print(f"mignon: {' '.join(str(error).split())}\n{_help(arguments)}", file=sys.stderr)
         return 2
     except MignonError as error:
         if debug:
             raise
-        print(f"mignon: {error.what}", file=sys.stderr)
-        if error.instead:
-            print(error.instead, file=sys.stderr)
+        print(f"mignon: {error.what}\n{error.instead or _help(arguments)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("mignon: interrupted; repeat the command to go on where it stopped", file=sys.stderr)
@@ -63,3 +57,10 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _help(arguments: list[str]) -> str:
+    from mignon.cli.verbs import app
+
+    verb = f"{arguments[0]} " if arguments and arguments[0] in list(app) else ""
+    return f"see: mignon {verb}--help"
