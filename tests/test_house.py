@@ -73,9 +73,10 @@ def test_every_public_name_has_a_docstring(capsys):
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), f"{path} says not what it is"
         for node in ast.walk(tree):
-            if (isinstance(node, ast.ClassDef) or (
-                isinstance(node, ast.FunctionDef) and any(node in getattr(p, "body", []) for p in _holders(tree))
-            )) and not node.name.startswith("_"):
+            if (
+                isinstance(node, ast.ClassDef)
+                or (isinstance(node, ast.FunctionDef) and any(node in getattr(p, "body", []) for p in _holders(tree)))
+            ) and not node.name.startswith("_"):
                 assert ast.get_docstring(node) or node.name == "run_node", f"{path.name}: {node.name}"
                 checked += 1
     with capsys.disabled():
