@@ -1,108 +1,168 @@
-"""SIGKILL at random moments of `train` and of `compress`; the same command again must end with the same bytes.
+"""SIGKILL at random moments of `mignon train` and `mignon compress`, then the same command again.
 
-After each kill every file with a final name must be whole, a finished run beside it untouched.
-`python benchmarks/kills.py [moments]` (default 20 each); exit code 1 when anything was lost.
+After each kill every file with a final name is whole and a finished run beside it is untouched; the repeated command
+exits 0 and ends with the bytes of a run that nobody killed. `python benchmarks/kills.py [MOMENTS]` (20 of each verb).
 """
 
-import hashlib
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
-
-from mignon import mgn
-
-TRAIN = ["train", "digits-cnn", "--data", "digits", "--epochs", "12"]
-RECIPE = ["prune=0.5", "tune=6", "quant=w4a8", "tune=6", "code=range"]
+PROGRAM = Path(sys.executable).with_name("mignon")
+EPOCHS = 20
+RECIPE = ("prune=0.5", "tune=3", "quant=w4a8", "tune=2", "code=range")
 
 
-def mignon(arguments: list[str]) -> list[str]:
-    """The command of this environment."""
-    return [str(Path(sys.executable).with_name("mignon")), *arguments]
+class Bench:
+    """A folder with a finished train run and the environment of its commands (one thread, a cache of its own)."""
+
+    def __init__(self, root: Path):
+        from mignon.files import cache_folder
+
+        self.root = root
+        self.env = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
+            "MIGNON_CACHE": str(root / "cache"),
+            "NUMBA_CACHE_DIR": str(cache_folder() / "numba"),  # compiling again would take most of the time
+        }
+        self.neighbor = root / "train-whole"
+
+    def command(self, verb: str, out: Path, epochs: int = EPOCHS) -> list[str]:
+        """The command line of one run."""
+        if verb == "train":
+            words = ["digits-cnn", "--epochs", str(epochs)]
+        else:
+            words = [str(self.neighbor), *RECIPE]
+        return [str(PROGRAM), verb, *words, "--data", "digits", "--seed", "3", "--out", str(out)]
+
+    def start(self, command: list[str]) -> "subprocess.Popen[str]":
+        """The process, with its stderr in a pipe."""
+        return subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def whole(self, verb: str) -> tuple[Path, float]:
+        """The run that nobody kills, and the seconds from its first file to its end."""
+        out = self.root / f"{verb}-whole"
+        process = self.start(self.command(verb, out))
+        begun = wait_for(out / "run.json", process)
+        _, text = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the run that nobody killed exits {process.returncode}: {text}")
+        return out, time.monotonic() - begun
 
 
-def environment() -> dict[str, str]:
-    """One thread, so that bits can be compared."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> float:
+    """The time at which a file is there (or the process has ended)."""
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.002)
+    return time.monotonic()
 
 
-def broken_files(folder: Path) -> list[str]:
-    """Files with a final name that are not whole."""
-    bad = []
-    for path in folder.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        try:
-            if path.suffix == ".json":
-                json.loads(path.read_text())
-            elif path.suffix == ".jsonl":
-                [json.loads(line) for line in path.read_text().splitlines()]
-            elif path.suffix == ".safetensors":
-                with safe_open(path, framework="np") as file:
-                    for name in file.keys():  # noqa: SIM118 (not a dict)
-                        file.get_tensor(name)
-            elif path.suffix == ".mgn":
-                mgn.decode(path.read_bytes())
-        except Exception as error:
-            bad.append(f"{path.name}: {error}")
-    return bad
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file with its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash over names and contents of all files."""
-    sha = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            sha.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return sha.hexdigest()
+def broken_files(folder: Path) -> Iterator[str]:
+    """A line for each file with a final name that is not whole."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from mignon import mgn
+
+    def lines(path: Path) -> None:
+        for line in path.read_text().splitlines():
+            json.loads(line)
+
+    def page(path: Path) -> None:
+        if not path.read_text().rstrip().endswith("</html>"):
+            raise ValueError("cut short")
+
+    readers: dict[str, Any] = {
+        ".json": lambda p: json.loads(p.read_text()),
+        ".jsonl": lines,
+        ".safetensors": load_file,
+        ".mgn": lambda p: mgn.decode(p.read_bytes()),
+        ".npy": lambda p: np.load(p, allow_pickle=False),
+        ".npz": lambda p: dict(np.load(p, allow_pickle=False)),
+        ".html": page,
+    }
+    for path in sorted(folder.rglob("*")) if folder.exists() else []:
+        if path.is_file() and not path.name.startswith(".") and path.suffix in readers:
+            try:
+                readers[path.suffix](path)
+            except Exception as error:
+                yield f"{path.name} is not whole: {error}"
 
 
-def kill_often(arguments: list[str], moments: int, seed: int, place: Path) -> list[str]:
-    """Kill the command at so many moments spread over its length; what went wrong, in words."""
-    dice, wrong = random.Random(seed), []
-    reference = place / "reference"
-    started = time.perf_counter()
-    subprocess.run(mignon([*arguments, "--out", str(reference)]), check=True, capture_output=True, env=environment())
-    length = time.perf_counter() - started
-    expected, untouched = (reference / "model.mgn").read_bytes(), fingerprint(reference)
-    killed = 0
-    for moment in range(moments):
-        out = place / f"cut-{moment}"
-        command = mignon([*arguments, "--out", str(out)])
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
-        try:
-            process.wait(length * dice.uniform(0.2, 1.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-        wrong += broken_files(out)
-        again = subprocess.run(command, capture_output=True, text=True, env=environment())
+def kills(verb: str, moments: int, root: Path, seed: int = 0) -> list[str]:
+    """Kill `verb` at so many moments; prints one summary line and gives the failures."""
+    bench, dice = Bench(root), random.Random(f"{verb} {seed}")
+    if not bench.neighbor.exists():
+        bench.whole("train")
+    expected, span = bench.whole(verb)
+    neighbor = contents(bench.neighbor)
+    failures: list[str] = []
+    resumed = same = at_start = after_file = 0
+    for number in range(moments):
+        out = root / f"{verb}-{number}"
+        share = dice.random()
+        killed = False
+        while not killed:  # a machine that is faster now than before may finish first: kill earlier
+            shutil.rmtree(out, ignore_errors=True)
+            process = bench.start(bench.command(verb, out))
+            wait_for(out / "run.json", process)
+            time.sleep(share * span)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed = process.returncode == -signal.SIGKILL
+            share *= 0.8
+        at_start += not (out / "log.txt").exists() and not (out / "checkpoint.safetensors").exists()
+        after_file += (out / "model.mgn").exists()
+        what = f"{verb}, moment {number} ({share / 0.8:.2f} of the run)"
+        failures += [f"{what}: {line}" for line in broken_files(out)]
+        again = bench.start(bench.command(verb, out))
+        _, text = again.communicate()
         if again.returncode:
-            wrong.append(f"moment {moment}: exit code {again.returncode}: {again.stderr[-300:]}")
-        elif (out / "model.mgn").read_bytes() != expected:
-            wrong.append(f"moment {moment}: another file than without the kill")
-        if fingerprint(reference) != untouched:
-            wrong.append(f"moment {moment}: the run beside it was touched")
-    print(f"{arguments[0]}: {killed} of {moments} killed before their end, {len(wrong)} problems", flush=True)
-    return wrong
+            failures.append(f"{what}: the repeated command exits {again.returncode}: {text[-300:]}")
+            continue
+        resumed += 1
+        if (out / "model.mgn").read_bytes() == (expected / "model.mgn").read_bytes():
+            same += 1
+        else:
+            failures.append(f"{what}: model.mgn differs from that of the run that nobody killed")
+        failures += [f"{what}, resumed: {line}" for line in broken_files(out)]
+        if left := [p.name for p in out.rglob("*.part")]:
+            failures.append(f"{what}: {left} left behind")
+        if contents(bench.neighbor) != neighbor:
+            failures.append(f"{what}: the finished run beside it changed")
+        shutil.rmtree(out)
+    print(
+        f"{verb}: {resumed} of {moments} resumed, {same} of {moments} with the same bytes, {len(failures)} failures "
+        f"({at_start} killed before anything was kept, {after_file} after model.mgn was there)",
+        flush=True,
+    )
+    return failures
 
 
-def kill_both(moments: int, place: Path) -> list[str]:
-    """`train`, then `compress` of what was trained."""
-    wrong = kill_often(TRAIN, moments, 1, place / "train")
-    model = place / "train" / "reference" / "model.safetensors"
-    return wrong + kill_often(["compress", str(model), "--data", "digits", *RECIPE], moments, 2, place / "compress")
+def main() -> int:
+    """Both verbs; 1 on any failure."""
+    moments = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    with tempfile.TemporaryDirectory() as folder:
+        failures = [line for verb in ("train", "compress") for line in kills(verb, moments, Path(folder))]
+    print("\n".join(failures) if failures else f"{2 * moments} kills, no failure")
+    return bool(failures)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        problems = kill_both(int(sys.argv[1]) if len(sys.argv) > 1 else 20, Path(folder))
-    print("\n".join(problems))
-    sys.exit(bool(problems))
+    sys.exit(main())

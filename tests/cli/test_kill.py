@@ -1,47 +1,116 @@
-"""Kills and Ctrl-C in real processes: nothing is lost, the same command goes on, the bits are those of a whole run."""
+"""SIGKILL, Ctrl-C, an old checkpoint, two processes in one folder: nothing is lost, and the same bits come out."""
 
+import importlib.util
+import shutil
 import signal
 import subprocess
-import time
+from pathlib import Path
 
 import pytest
-from kills import TRAIN, broken_files, environment, kill_both, mignon
+import torch
+from safetensors.torch import load_file
+
+from mignon.cli.start import run
+from mignon.runs import find_run
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+SPEC = importlib.util.spec_from_file_location("kills", SCRIPT)
+bench_kills = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(bench_kills)
 
 
-@pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_command_that_is_repeated_ends_with_the_same_bytes(moments, tmp_path):
-    assert kill_both(moments, tmp_path) == []
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    bench = bench_kills.Bench(tmp_path_factory.mktemp("bench"))
+    bench.whole("train")
+    return bench
 
 
-def test_ctrl_c_and_resume_give_the_bits_of_an_uninterrupted_run(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    long = [*TRAIN[:-1], "60"]
-    subprocess.run(mignon([*long, "--out", str(whole)]), check=True, capture_output=True, env=environment())
-    process = subprocess.Popen(
-        mignon([*long, "--out", str(cut)]), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+@pytest.mark.parametrize("verb", ["train", "compress"])
+def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, tmp_path, capsys):
+    with capsys.disabled():
+        print()
+        assert bench_kills.kills(verb, 3, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "compress"])
+def test_twenty_kills(verb, tmp_path, capsys):
+    with capsys.disabled():
+        print()
+        assert bench_kills.kills(verb, 20, tmp_path, seed=1) == []
+
+
+def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_path):
+    out = tmp_path / "run"
+    process = bench.start(bench.command("train", out))
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("epoch 2/"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, rest = process.communicate()
+    lines = rest.splitlines()
+    assert process.returncode == 130, rest
+    assert lines[-1].startswith("mignon: interrupted"), rest
+    assert sum(not line.startswith("epoch ") for line in lines) == 1, rest
+    assert (out / "checkpoint.safetensors").exists() and not (out / "model.mgn").exists()
+    assert list(bench_kills.broken_files(out)) == []
+    done = subprocess.run(
+        [bench_kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
     )
-    while not (cut / "checkpoint.safetensors").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == "" and "Traceback" not in err
-    assert err.splitlines()[-1].startswith("mignon: interrupted")
-    assert broken_files(cut) == [] and not (cut / "model.mgn").exists()
-    again = subprocess.run(
-        mignon(["train", "--resume", str(cut)]), capture_output=True, text=True, env=environment(), check=True
+    assert done.returncode == 0, done.stderr
+    assert "continuing at epoch" in done.stderr
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, bench.neighbor))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+    assert (out / "model.mgn").read_bytes() == (bench.neighbor / "model.mgn").read_bytes()
+
+
+def test_a_command_that_was_killed_at_its_very_beginning_can_be_resumed(bench, tmp_path):
+    out = tmp_path / "run"
+    process = bench.start(bench.command("train", out))
+    bench_kills.wait_for(out / "run.json", process)
+    process.kill()
+    process.communicate()
+    done = subprocess.run(
+        [bench_kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
     )
-    assert "continuing at epoch" in again.stderr
-    assert (cut / "model.mgn").read_bytes() == (whole / "model.mgn").read_bytes()
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.mgn").read_bytes() == (bench.neighbor / "model.mgn").read_bytes()
 
 
-def test_two_commands_in_one_folder_do_not_mix(tmp_path):
-    command = mignon([*TRAIN[:-1], "60", "--out", str(tmp_path / "run")])
-    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment())
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
-        assert first.poll() is None
-        time.sleep(0.02)
-    second = subprocess.run(command, capture_output=True, text=True, env=environment())
-    first.kill()
-    first.wait()
-    assert second.returncode == 2 and "another mignon is working" in second.stderr
+def test_an_old_checkpoint_never_replaces_a_finished_model(bench, tmp_path):
+    out = tmp_path / "run"
+    process = bench.start(bench.command("train", out))
+    for line in process.stderr:
+        if line.startswith("epoch 3/"):
+            break
+    process.kill()
+    process.communicate()
+    old = tmp_path / "old.safetensors"
+    shutil.copy(out / "checkpoint.safetensors", old)
+    finished = tmp_path / "finished"
+    shutil.copytree(bench.neighbor, finished)
+    shutil.copy(old, finished / "checkpoint.safetensors")
+    before = {n: (finished / n).read_bytes() for n in ("model.safetensors", "model.mgn", "ledger.jsonl")}
+    done = subprocess.run(bench.command("train", finished), env=bench.env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert before == {n: (finished / n).read_bytes() for n in before}
+
+
+def test_a_second_process_in_the_same_folder_is_refused(bench, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(bench.neighbor, out)
+    before = bench_kills.contents(out)
+    first = find_run(out)
+    first.take_lock()
+    for command in (bench.command("train", out), [str(bench_kills.PROGRAM), "rm", str(out)]):
+        done = subprocess.run(command, env=bench.env, capture_output=True, text=True, timeout=120)
+        lines = done.stderr.splitlines()
+        assert done.returncode == 2 and done.stdout == "", done.stderr
+        assert len(lines) == 2 and "another mignon is working in" in lines[0] and "--out" in lines[1]
+    assert bench_kills.contents(out) == before
+    first.close()
+    assert run(["rm", str(out)]) == 0 and not out.exists()
+    capsys.readouterr()

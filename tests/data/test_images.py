@@ -1,0 +1,289 @@
+"""Images in: shapes of folders, kinds of files, splits, the cache, the card, batches."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import make_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import mignon.data.cache as cache
+from mignon.data.batches import Augment, gather, steps_per_epoch
+from mignon.data.card import contact_sheet
+from mignon.data.inputs import InputSpec, open_image, to_pixels
+from mignon.data.look import choose_pixels, look, neutral_spec
+from mignon.data.sources import scan
+from mignon.errors import DataError, ModelError
+from mignon.files import cache_folder
+from mignon.registry import SOURCES
+
+SPEC = neutral_spec(16, 3)
+
+
+def opened(folder, **settings):
+    return cache.open_images(str(folder), settings.pop("spec", SPEC), **settings)
+
+
+def test_every_source_keeps_the_contract(tmp_path, capsys):
+    places = {"folder": str(make_pictures(tmp_path / "p", {"a": 10, "b": 10})), "digits": "digits"}
+    for name in SOURCES:
+        source = SOURCES[name]()
+        assert source.summary and source.accepts(places[name]) and not source.accepts("no such place")
+        listing = source.scan(places[name])
+        count = len(listing.names)
+        assert len(listing.labels) == len(listing.given) == len(listing.contents()) == count > 0
+        assert set(listing.labels) == set(range(len(listing.classes)))
+        assert source.scan(places[name]).stamp == listing.stamp
+        with listing.open(count - 1) as image:
+            assert image.size[0] > 0
+    with capsys.disabled():
+        print(f"\n{len(list(SOURCES))} sources keep the contract")
+
+
+def test_digits_have_their_own_splits(digits):
+    assert [len(split) for split in digits.splits] == [1078, 269, 450]
+    names = [set(split.names) for split in digits.splits]
+    assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
+
+
+@pytest.mark.parametrize("middle", ["val", "valid", "validation"])
+def test_three_given_splits_stay(tmp_path, middle):
+    for number, (name, count) in enumerate((("train", 12), (middle, 4), ("test", 6))):
+        make_pictures(tmp_path / name, {"a": count, "b": count}, seed=number)
+    images = opened(tmp_path)
+    assert [len(split) for split in images.splits] == [24, 8, 12]
+    assert all(name.startswith("test/") for name in images.test.names)
+
+
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_with_two_given_splits_validation_comes_out_of_train(tmp_path, held):
+    make_pictures(tmp_path / "train", {"a": 50, "b": 30})
+    make_pictures(tmp_path / held, {"a": 6, "b": 6}, seed=1)
+    images = opened(tmp_path)
+    assert [len(split) for split in images.splits] == [72, 8, 12]
+    assert np.bincount(images.validation.labels).tolist() == [5, 3]
+    assert all(name.startswith(held) for name in images.test.names)
+    assert held.replace("val", "validation") in images.card["split_rule"] or held in images.card["split_rule"]
+
+
+def test_one_folder_is_drawn_stratified_and_by_the_seed(tmp_path):
+    make_pictures(tmp_path, {"a": 100, "b": 50, "c": 20})
+    images = opened(tmp_path)
+    assert [np.bincount(split.labels).tolist() for split in images.splits] == [[80, 40, 16], [10, 5, 2], [10, 5, 2]]
+    assert opened(tmp_path).test.names == images.test.names
+    assert opened(tmp_path, seed=1).test.names != images.test.names
+
+
+@given(st.integers(0, 1000))
+def test_identical_files_are_drawn_together(seed):
+    from mignon.data.splits import assign
+
+    dice = np.random.default_rng(seed)
+    contents = [str(i) for i in dice.integers(0, 60, 150)]
+    labels = dice.integers(0, 2, 150)
+    splits, _ = assign(labels, contents, [None] * 150, seed)
+    where = {}
+    for content, split in zip(contents, splits):
+        assert where.setdefault(content, split) == split
+
+
+def test_the_same_image_in_two_given_splits_is_in_the_card(tmp_path):
+    for name in ("train", "val", "test"):
+        make_pictures(tmp_path / name, {"a": 10, "b": 10}, seed=len(name))
+    (tmp_path / "test" / "a" / "copy.png").write_bytes((tmp_path / "train" / "a" / "0003.png").read_bytes())
+    card = opened(tmp_path).card
+    assert card["in_two_splits_count"] >= 1
+    assert ["train/a/0003.png", "test/a/copy.png"] in [sorted(g, reverse=True) for g in card["in_two_splits"]]
+
+
+def write(folder: Path, name: str, image: Image.Image, **options) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    image.save(folder / name, **options)
+    return folder / name
+
+
+def read(path, spec=SPEC):
+    with open_image(path) as image:
+        return to_pixels(image, spec)
+
+
+def test_every_kind_of_picture_is_decoded_right(tmp_path):
+    red = Image.new("RGB", (16, 16), (200, 40, 60))
+    assert (read(write(tmp_path, "rgb.png", red)) == (200, 40, 60)).all()
+    assert (read(write(tmp_path, "grey.png", Image.new("L", (16, 16), 90))) == 90).all()
+    assert (read(write(tmp_path, "one.png", Image.new("1", (16, 16), 1))) == 255).all()
+    assert np.abs(read(write(tmp_path, "palette.gif", red.quantize(4))).astype(int) - (200, 40, 60)).max() <= 4
+    clear = Image.new("RGBA", (16, 16), (200, 40, 60, 0))
+    assert (read(write(tmp_path, "alpha.png", clear)) == 255).all(), "transparent is white"
+    half = Image.new("LA", (16, 16), (0, 128))
+    assert np.abs(read(write(tmp_path, "la.png", half)).astype(int) - 127).max() <= 1
+    deep = Image.fromarray(np.full((16, 16), 257 * 77, np.uint16))
+    assert (read(write(tmp_path, "deep.png", deep)) == 77).all()
+    cmyk = read(write(tmp_path, "cmyk.jpg", red.convert("CMYK"), quality=95))
+    assert np.abs(cmyk.astype(int) - (200, 40, 60)).max() <= 6
+
+
+def test_rotation_by_exif_is_undone(tmp_path):
+    picture = Image.new("RGB", (16, 16), "black")
+    picture.paste("white", (0, 0, 16, 4))  # white on top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side: to be turned clockwise
+    pixels = read(write(tmp_path, "turned.png", picture.rotate(90), exif=exif))
+    assert pixels[:4].min() == 255 and pixels[4:].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"), [((40, 20), (slice(None), slice(4, 12))), ((20, 40), (slice(4, 12), slice(None)))]
+)
+def test_crop_keeps_the_shape_of_things_and_squash_does_not(tmp_path, size, inside):
+    picture = Image.new("RGB", size, "black")
+    picture.paste("white", (size[0] // 2 - 5, size[1] // 2 - 5, size[0] // 2 + 5, size[1] // 2 + 5))
+    path = write(tmp_path, "square.png", picture)
+    cropped = read(path)[:, :, 0] > 127
+    rows, columns = cropped.any(1).sum(), cropped.any(0).sum()
+    assert rows == columns == 8
+    squashed = read(path, InputSpec(16, 16, 3, (0.5,) * 3, (0.5,) * 3, "squash"))[:, :, 0] > 127
+    assert sorted((squashed.any(1).sum(), squashed.any(0).sum())) == [4, 8]
+
+
+def test_bad_files_are_named_counted_and_judged(tmp_path):
+    make_pictures(tmp_path / "p", {"a": 120, "b": 120})
+    (tmp_path / "p" / "a" / "bad.jpg").write_text("text")
+    (tmp_path / "p" / "a" / "half.png").write_bytes((tmp_path / "p" / "a" / "0001.png").read_bytes()[:300])
+    images = opened(tmp_path / "p")  # 2 of 242 are below 1 %
+    assert [name for name, _ in images.card["bad"]] == ["a/bad.jpg", "a/half.png"]
+    assert all(reason for _, reason in images.card["bad"])
+    assert sum(len(split) for split in images.splits) == 240
+    for split in images.splits:
+        for name, pixels in zip(split.names, split.images):
+            assert (read(tmp_path / "p" / name) == pixels).all()
+    with pytest.raises(DataError, match=r"2 of 242 .*bad\.jpg"):
+        opened(tmp_path / "p", on_bad="fail")
+    (tmp_path / "p" / "a" / "third.jpg").write_text("text")
+    with pytest.raises(DataError, match="3 of 243"):
+        opened(tmp_path / "p")
+    assert len(opened(tmp_path / "p", on_bad="skip").card["bad"]) == 3
+
+
+def test_other_files_are_left_alone_and_mentioned(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    (tmp_path / "a" / "Thumbs.db").write_text("x")
+    (tmp_path / "a" / ".hidden.png").write_text("x")
+    assert "1 files that are no images" in opened(tmp_path).card["notes"][0]
+
+
+def test_images_may_lie_deeper_than_their_class(tmp_path):
+    make_pictures(tmp_path / "x", {"images": 20})
+    make_pictures(tmp_path / "y" / "more", {"images": 20})
+    assert opened(tmp_path).classes == ("x", "y")
+
+
+def test_the_second_time_nothing_is_decoded(tmp_path, monkeypatch):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    first = opened(tmp_path)
+
+    def fail(*arguments):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(cache, "to_pixels", fail)
+    again = opened(tmp_path)
+    assert again.key == first.key and (again.train.images == first.train.images).all()
+
+
+def test_another_size_or_another_file_makes_another_cache(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    keys = {opened(tmp_path).key, opened(tmp_path, spec=neutral_spec(12, 3)).key, opened(tmp_path, seed=1).key}
+    path = tmp_path / "a" / "0000.png"
+    before = path.stat()
+    Image.new("RGB", (16, 16), "blue").save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    changed = opened(tmp_path)
+    keys.add(changed.key)
+    assert len(keys) == 4
+    images = {name: pixels for split in changed.splits for name, pixels in zip(split.names, split.images)}
+    assert (images["a/0000.png"] == (0, 0, 255)).all()
+
+
+def test_a_half_written_cache_is_never_used_and_is_swept(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    folder = cache_folder() / "images"
+    key = opened(tmp_path).key
+    (folder / key / "card.json").unlink()  # as if the rename had never happened
+    (folder / key).rename(folder / f"{key}.part-999999999-x")
+    images = opened(tmp_path)
+    assert images.key == key and not (folder / f"{key}.part-999999999-x").exists()
+
+
+def test_the_card_counts(tmp_path):
+    make_pictures(tmp_path, {"a": 30, "b": 20})
+    images = opened(tmp_path)
+    card = images.card
+    assert card["images"] == 50 and card["counts"] == {"train": 40, "validation": 5, "test": 5}
+    assert card["per_class"]["a"] == {"train": 24, "validation": 3, "test": 3}
+    assert card["width"] == {"min": 16, "median": 16, "max": 16} and card["modes"] == {"RGB": 50}
+    assert contact_sheet(images).size == (500, 100)
+
+
+def test_what_is_seen_decides_the_input(tmp_path):
+    make_pictures(tmp_path / "small", {"a": 5, "b": 5}, size=28)
+    make_pictures(tmp_path / "large", {"a": 5, "b": 5}, size=300)
+    small, large = (look(scan(str(tmp_path / n))) for n in ("small", "large"))
+    assert choose_pixels(small, None, None) == 28 and choose_pixels(large, None, None) == 32
+    assert choose_pixels(large, None, 128) == 128 and choose_pixels(large, 50, 128) == 50
+    assert choose_pixels(look(scan("digits")), None, None) == 8 and look(scan("digits")).channels == 1
+
+
+def naive(image, top, left, flip, pad):
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    crop = padded[top : top + image.shape[0], left : left + image.shape[1]]
+    return crop[:, ::-1] if flip else crop
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("pad", "flip"), [(0, False), (0, True), (3, False), (4, True), (7, True)])
+def test_a_gathered_batch_is_what_one_by_one_would_give(channels, pad, flip):
+    images = np.random.default_rng(0).integers(0, 256, (30, 9, 8, channels), dtype=np.uint8)
+    chosen = np.random.default_rng(1).integers(0, 30, 25)
+    batch = gather(images, chosen, Augment(pad, flip), np.random.default_rng(2))
+    assert batch.flags.c_contiguous and batch.dtype == np.uint8
+    draws = np.random.default_rng(2)
+    top, left = draws.integers(0, 2 * pad + 1, size=(2, 25)) if pad or flip else np.zeros((2, 25), int)
+    flips = draws.random(25) < (0.5 if flip else 0)
+    for i, pixels in enumerate(batch):
+        assert (pixels == naive(images[chosen[i]], top[i], left[i], flips[i], pad)).all()
+
+
+def test_batches_leave_at_least_sixteen_steps():
+    assert steps_per_epoch(45_000, 128) == 351 and steps_per_epoch(160, 128) == 16 and steps_per_epoch(3, 128) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        None,
+        {"height": 0, "width": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
+        {"height": 8, "width": 8, "channels": 2, "mean": [0.5] * 2, "std": [0.5] * 2},
+        {"height": 8, "width": 8, "channels": 1, "mean": [0.5] * 3, "std": [0.5]},
+        {"height": 8, "width": 8, "channels": 1, "mean": [0.5], "std": [0]},
+        {"height": 8.5, "width": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
+        {"height": 8, "width": 8, "channels": 1, "mean": [float("nan")], "std": [0.5]},
+        {"height": 8, "width": 8, "channels": 1, "mean": [0.5], "std": [0.5], "resize": "magic"},
+    ],
+    ids=str,
+)
+def test_inputs_that_make_no_sense_are_refused(values):
+    with pytest.raises(ModelError):
+        InputSpec.from_dict(values)
+
+
+def test_a_folder_of_real_jpegs_is_read(shared_data, tmp_path):
+    import tarfile
+
+    with tarfile.open(shared_data / "cifar10-jpeg-small.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    images = opened(tmp_path / "cifar10-jpeg-small", spec=neutral_spec(32, 3))
+    assert [len(split) for split in images.splits] == [2000, 400, 1000] and len(images.classes) == 10

@@ -1,0 +1,51 @@
+"""Intervals and tests against scipy and scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_softmax, rel_entr
+from scipy.stats import binomtest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, wilson
+
+
+@given(st.integers(1, 20_000), st.floats(0, 1))
+def test_wilson_is_scipys(total, share):
+    right = round(share * total)
+    interval = binomtest(right, total).proportion_ci(0.95, "wilson")
+    assert wilson(right, total) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_mcnemar_is_the_exact_binomial_test(lost, gained):
+    expected = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert mcnemar(lost, gained) == pytest.approx(expected, rel=1e-8, abs=1e-300)
+
+
+@given(st.integers(0, 10_000))
+def test_auc_is_sklearns_with_ties(seed):
+    dice = np.random.default_rng(seed)
+    labels = np.append([0, 1], dice.integers(0, 2, 50))
+    scores = dice.integers(0, 8, 52) / 8
+    assert roc_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+
+
+@given(st.integers(0, 10_000))
+def test_no_threshold_is_better_on_the_set_it_was_chosen_on(seed):
+    dice = np.random.default_rng(seed)
+    labels = np.append([0, 1], dice.integers(0, 2, 40))
+    scores = np.clip(dice.normal(0.3 + 0.3 * labels, 0.3), 0, 1)
+    chosen = balanced_accuracy_score(labels, scores >= best_threshold(labels, scores))
+    tried = [balanced_accuracy_score(labels, scores >= t) for t in np.linspace(0, 1, 101)]
+    assert chosen >= max(tried) - 1e-9
+
+
+def test_kl_is_the_definition_and_zero_for_equal_networks():
+    dice = np.random.default_rng(0)
+    a, b = dice.normal(0, 3, (2, 50, 7))
+    p, q = np.exp(log_softmax(a, 1)), np.exp(log_softmax(b, 1))
+    assert kl_divergence(a, b) == pytest.approx(rel_entr(p, q).sum(1).mean())
+    assert kl_divergence(a, a + 5) == pytest.approx(0, abs=1e-12)
+    assert np.isfinite(kl_divergence(a * 1e4, b * 1e4))
