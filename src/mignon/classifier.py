@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, fx
 from torch.nn.utils import parametrize
 
-from mignon.data.inputs import InputSpec, open_image, to_network, to_pixels
-from mignon.errors import DataError, FormatError, ModelError
+from mignon.data.inputs import InputSpec, read_pixels, to_network
+from mignon.errors import FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
@@ -84,13 +84,7 @@ class Classifier:
         single = isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)
         results = []
         for item in [images] if single else images:
-            picture = item if isinstance(item, Image.Image) else None
-            if picture is None:
-                picture = Image.fromarray(item.squeeze()) if isinstance(item, np.ndarray) else open_image(item)
-            try:
-                pixels = to_pixels(picture, self.input)
-            except (OSError, ValueError, SyntaxError) as error:
-                raise DataError(f"{item} cannot be decoded ({error})", "give an image that opens elsewhere") from None
+            pixels = read_pixels(item, self.input)
             scores = torch.softmax(torch.from_numpy(self.logits(pixels[None])[0]), 0).tolist()
             order = sorted(range(len(scores)), key=lambda i: -scores[i])
             results.append(

@@ -21,24 +21,22 @@ SPEC.loader.exec_module(bench_kills)
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    bench = bench_kills.Bench(tmp_path_factory.mktemp("bench"))
-    bench.whole("train")
-    return bench
+    return bench_kills.Bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize("verb", ["train", "compress"])
-def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, tmp_path, capsys):
+def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, bench, capsys):
     with capsys.disabled():
         print()
-        assert bench_kills.kills(verb, 3, tmp_path) == []
+        assert bench_kills.kills(bench, verb, 3) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["train", "compress"])
-def test_twenty_kills(verb, tmp_path, capsys):
+def test_twenty_kills(verb, bench, capsys):
     with capsys.disabled():
         print()
-        assert bench_kills.kills(verb, 20, tmp_path, seed=1) == []
+        assert bench_kills.kills(bench, verb, 20, seed=1) == []
 
 
 def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_path):

@@ -97,6 +97,19 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
     return np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
+def read_pixels(item: Any, spec: InputSpec) -> np.ndarray:
+    """A path, PIL image or uint8 array (H x W or H x W x C) as the network takes it. Raises DataError."""
+    try:
+        if isinstance(item, Image.Image):
+            return to_pixels(item, spec)
+        if isinstance(item, np.ndarray):
+            return to_pixels(Image.fromarray(item[:, :, 0] if item.ndim == 3 and item.shape[2] == 1 else item), spec)
+        with open_image(item) as image:
+            return to_pixels(image, spec)
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        raise DataError(f"{item} cannot be decoded ({error})", "give an image that opens elsewhere") from None
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit and float pictures to 8 bits, transparent ones onto white."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
