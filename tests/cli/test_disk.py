@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kills import broken_files
 
 from mignon.cli.start import run
 from mignon.files import cache_folder
@@ -65,9 +66,7 @@ def check(code, shown, word, reason):
 
 def check_whole(folder):
     """Everything with a final name is whole, and nothing is left of what did not fit."""
-    from test_kill import bench_kills
-
-    assert list(bench_kills.broken_files(folder)) == []
+    assert list(broken_files(folder)) == []
     assert not [p for p in folder.rglob("*") if p.name.endswith(".part") or ".part-" in p.name]
 
 

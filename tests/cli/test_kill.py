@@ -1,11 +1,10 @@
 """SIGKILL, Ctrl-C, an old checkpoint, two processes in one folder: nothing is lost, and the same bits come out."""
 
-import importlib.util
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
+import kills
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,22 +12,17 @@ from safetensors.torch import load_file
 from mignon.cli.start import run
 from mignon.runs import find_run
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
-SPEC = importlib.util.spec_from_file_location("kills", SCRIPT)
-bench_kills = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(bench_kills)
-
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    return bench_kills.Bench(tmp_path_factory.mktemp("bench"))
+    return kills.Bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize("verb", ["train", "compress"])
 def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, bench, capsys):
     with capsys.disabled():
         print()
-        assert bench_kills.kills(bench, verb, 3) == []
+        assert kills.kills(bench, verb, 3) == []
 
 
 @pytest.mark.slow
@@ -36,7 +30,7 @@ def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, bench, 
 def test_twenty_kills(verb, bench, capsys):
     with capsys.disabled():
         print()
-        assert bench_kills.kills(bench, verb, 20, seed=1) == []
+        assert kills.kills(bench, verb, 20, seed=1) == []
 
 
 def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_path):
@@ -54,9 +48,9 @@ def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_p
     assert lines[-1].startswith("mignon: interrupted"), rest
     assert sum(not line.startswith("epoch ") for line in lines) == 1, rest
     assert (out / "checkpoint.safetensors").exists() and not (out / "model.mgn").exists()
-    assert list(bench_kills.broken_files(out)) == []
+    assert list(kills.broken_files(out)) == []
     done = subprocess.run(
-        [bench_kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
+        [kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "continuing at epoch" in done.stderr
@@ -68,11 +62,11 @@ def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_p
 def test_a_command_that_was_killed_at_its_very_beginning_can_be_resumed(bench, tmp_path):
     out = tmp_path / "run"
     process = bench.start(bench.command("train", out))
-    bench_kills.wait_for(out / "run.json", process)
+    kills.wait_for(out / "run.json", process)
     process.kill()
     process.communicate()
     done = subprocess.run(
-        [bench_kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
+        [kills.PROGRAM, "train", "--resume", out], env=bench.env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert (out / "model.mgn").read_bytes() == (bench.neighbor / "model.mgn").read_bytes()
@@ -100,15 +94,15 @@ def test_an_old_checkpoint_never_replaces_a_finished_model(bench, tmp_path):
 def test_a_second_process_in_the_same_folder_is_refused(bench, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(bench.neighbor, out)
-    before = bench_kills.contents(out)
+    before = kills.contents(out)
     first = find_run(out)
     first.take_lock()
-    for command in (bench.command("train", out), [str(bench_kills.PROGRAM), "rm", str(out)]):
+    for command in (bench.command("train", out), [str(kills.PROGRAM), "rm", str(out)]):
         done = subprocess.run(command, env=bench.env, capture_output=True, text=True, timeout=120)
         lines = done.stderr.splitlines()
         assert done.returncode == 2 and done.stdout == "", done.stderr
         assert len(lines) == 2 and "another mignon is working in" in lines[0] and "--out" in lines[1]
-    assert bench_kills.contents(out) == before
+    assert kills.contents(out) == before
     first.close()
     assert run(["rm", str(out)]) == 0 and not out.exists()
     capsys.readouterr()

@@ -39,7 +39,6 @@ def rm(names: list[str | Path]) -> list[str]:
     runs = {run.folder: run for run in map(find_run, names)}
     for run in runs.values():
         run.take_lock()
-        with machine_errors(run.folder):
+        with run, machine_errors(run.folder):
             shutil.rmtree(run.folder)
-        run.close()
     return [str(folder) for folder in runs]

@@ -68,10 +68,14 @@ class Run:
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         run.take_lock()
-        run.info = read_json(folder / "run.json") or info  # who held the lock a moment ago may have changed it
-        for left in folder.rglob(".*.part"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
-        run.update(**notes)
+        try:
+            run.info = read_json(folder / "run.json") or info  # who held the lock a moment ago may have changed it
+            for left in folder.rglob(".*.part"):  # of a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+            run.update(**notes)
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def take_lock(self) -> None:
