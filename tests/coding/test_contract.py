@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mignon.coding import Stream, decode, decode_streams, encode, encode_streams
+from mignon.coding.bits import write_varint
 from mignon.errors import FormatError
 from mignon.registry import CODERS
 
@@ -21,12 +22,17 @@ def streams(draw):
     shape = tuple(draw(st.lists(st.integers(0, 6), min_size=0, max_size=4)))
     dtype = draw(st.sampled_from(list(LIMITS)))
     low, high = {"bits": (0, 1), "bytes": (0, 127)}.get(kind, LIMITS[dtype])
-    style = draw(st.sampled_from(["any", "small", "constant"]))
+    style = draw(st.sampled_from(["any", "small", "constant", "edges", "near"]))
     count = int(np.prod(shape, dtype=int))
     if style == "constant":
         values = [draw(st.integers(low, high))] * count
+    elif style == "edges":
+        edges = st.sampled_from(sorted({low, max(low, -1), 0, min(high, 1), high - 1, high}))
+        values = draw(st.lists(edges, min_size=count, max_size=count))
     else:
-        span = (max(low, -3), min(high, 3)) if style == "small" else (low, high)
+        middle = draw(st.integers(low, high))
+        near = (max(low, middle - 3000), min(high, middle + 3000))
+        span = {"small": (max(low, -3), min(high, 3)), "near": near, "any": (low, high)}[style]
         values = draw(st.lists(st.integers(*span), min_size=count, max_size=count))
     return Stream(np.array(values, dtype).reshape(shape), kind)
 
@@ -54,7 +60,26 @@ def sample(scale=4.0, shape=(32, 20, 3, 3), seed=0):
     return np.round(np.random.default_rng(seed).laplace(0, scale, shape)).astype(np.int32)
 
 
-@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+@pytest.mark.parametrize("coder", list(CODERS))
+@pytest.mark.parametrize("kind", ["weights", "side"])
+def test_extreme_numbers_come_back_even_when_nothing_lets_foresee_them(coder, kind):
+    least, most = -(2**31), 2**31 - 1
+    late = np.zeros(2000, np.int32)
+    late[-1] = least
+    for values in ([least], [most], [least, most] * 50, [0, least, 1, most] * 30, late):
+        items = [Stream(np.array(values, np.int32), kind)]
+        assert (decode(encode(items, coder))[0].values == items[0].values).all()
+    alone = [Stream(np.array([value], np.int32), kind) for value in (least, most, 0) * 20]
+    assert [s.values.item() for s in decode(encode(alone, coder))] == [least, most, 0] * 20
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
+def test_different_numbers_of_one_bit_length_come_back(coder):
+    values = np.array([65_536, 70_000, 100_000] * 7, np.int32)
+    assert (decode(encode([Stream(values)], coder))[0].values == values).all()
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
 def test_damaged_data_are_refused_or_decoded_quickly(coder):
     items = [
         Stream(sample()),
@@ -77,7 +102,7 @@ def test_damaged_data_are_refused_or_decoded_quickly(coder):
         assert time.perf_counter() - started < 1
 
 
-@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+@pytest.mark.parametrize("coder", list(CODERS))
 def test_ends_of_streams_add_up_to_the_data(coder):
     items = [Stream(sample()), Stream(np.zeros((0, 3), np.int8)), Stream(np.arange(64), "side")]
     data = encode_streams(items, coder)
@@ -85,7 +110,7 @@ def test_ends_of_streams_add_up_to_the_data(coder):
     assert ends == sorted(ends) and ends[-1] == len(data)
 
 
-@pytest.mark.parametrize("coder", ["packed", "huffman", "range"])
+@pytest.mark.parametrize("coder", list(CODERS))
 def test_a_few_bytes_never_stand_for_many_numbers(coder):
     many = Stream(np.zeros((1000, 1000), np.int8))
     data = encode_streams([many], coder)
@@ -102,8 +127,9 @@ def entropy_bytes(values):
 @pytest.mark.parametrize("scale", [0.3, 1, 3, 10, 40])
 @pytest.mark.parametrize("draw", ["laplace", "normal"])
 def test_range_coder_is_within_two_percent_of_the_entropy(scale, draw):
-    values = np.round(getattr(np.random.default_rng(1), draw)(0, scale, (64, 64, 3, 3))).astype(np.int32)
-    assert len(encode_streams([Stream(values)], "range")) <= 1.02 * entropy_bytes(values)
+    values = np.round(getattr(np.random.default_rng(1), draw)(0, scale, (50, 400))).astype(np.int32)
+    allowed = 40 if scale < 1 else 0  # learning costs as much in a stream of half a bit a number
+    assert len(encode_streams([Stream(values)], "range")) <= 1.02 * entropy_bytes(values) + allowed
 
 
 def test_range_coder_gains_from_rows_of_different_size():
@@ -113,7 +139,9 @@ def test_range_coder_gains_from_rows_of_different_size():
 
 
 def test_streams_that_break_their_own_hint_are_refused():
-    for values, kind in ((np.array([2]), "bits"), (np.array([256]), "bytes"), (np.array([2**31]), "weights")):
+    wrong = [(np.array([2]), "bits"), (np.array([256]), "bytes"), (np.array([2**31]), "weights")]
+    wrong += [(np.array([-1]), "bits"), (np.array([-1]), "bytes"), (np.array([2**64 - 1], np.uint64), "weights")]
+    for values, kind in wrong:
         for coder in CODERS:
             with pytest.raises(ValueError, match="must lie"):
                 encode_streams([Stream(values, kind)], coder)
@@ -122,3 +150,59 @@ def test_streams_that_break_their_own_hint_are_refused():
 def test_other_types_than_int8_to_int32_are_refused():
     with pytest.raises(ValueError, match="int64"):
         encode([Stream(np.arange(3))])
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
+def test_no_beginning_of_the_data_passes_for_the_whole(coder):
+    items = [Stream(sample(shape=(8, 9))), Stream(np.array([[1000], [-1000]], np.int16), "side")]
+    good = encode(items, coder)
+    for length in range(len(good)):
+        try:  # an arithmetic coder may find other numbers in fewer bytes, never the same ones
+            back = decode(good[:length])
+        except FormatError:
+            continue
+        assert coder == "range" and any((a.values != b.values).any() for a, b in zip(items, back))
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
+@pytest.mark.parametrize("more", [b"\0", b"\1", bytes(1000)])
+def test_bytes_behind_the_streams_are_refused(coder, more):
+    for items in ([], [Stream(np.zeros((0, 4), np.int8))], [Stream(np.arange(9, dtype=np.int8))]):
+        with pytest.raises(FormatError):
+            decode(encode(items, coder) + more)
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
+def test_an_empty_stream_of_impossible_axes_is_refused(coder):
+    data = bytearray(encode([], coder)[:-1])
+    for value in (1, 0, 3, 2**34, 2**34, 0):  # one stream, int8 weights, three axes
+        write_varint(data, value)
+    for tail in (b"", b"\0\0"):
+        with pytest.raises(FormatError):
+            decode(bytes(data) + tail)
+
+
+@pytest.mark.parametrize("coder", list(CODERS))
+def test_streams_that_are_not_contiguous_come_back(coder):
+    values = sample(shape=(6, 5, 4)).transpose(2, 0, 1)[:, ::-1]
+    kept = values.copy()
+    assert (decode(encode([Stream(values)], coder))[0].values == kept).all() and (values == kept).all()
+
+
+@pytest.mark.parametrize("share", [0.9, 0.75, 0.5, 0.15, 0.02])
+def test_geometric_numbers_are_within_two_percent_and_forty_bytes_of_the_entropy(share):
+    values = np.random.default_rng(2).geometric(share, (50, 400)).astype(np.int32) - 1
+    assert len(encode_streams([Stream(values)], "range")) <= 1.02 * entropy_bytes(values) + 40
+
+
+def test_start_values_of_the_range_coder_are_right_by_exact_fractions():
+    from fractions import Fraction
+
+    from mignon.coding.arithmetic import START
+
+    for c in range(24):
+        mean = Fraction(5 if c % 2 == 0 else 7, 4) * Fraction(2) ** (c // 2 - 6)
+        theta = mean / (1 + mean)
+        for length in range(13):
+            exact = max(64, min(65_536 - 64, 65_536 * theta ** (2**length)))
+            assert abs(exact - Fraction(int(START[c, 10 + length]))) <= Fraction(1, 2) + Fraction(1, 10)

@@ -13,7 +13,7 @@ from PIL import Image
 import mignon.data.cache as cache
 from mignon.data.batches import Augment, gather, steps_per_epoch
 from mignon.data.card import contact_sheet
-from mignon.data.inputs import InputSpec, open_image, to_pixels
+from mignon.data.inputs import InputSpec, open_image, read_pixels, to_pixels
 from mignon.data.look import choose_pixels, look, neutral_spec
 from mignon.data.sources import scan
 from mignon.errors import DataError, ModelError
@@ -99,6 +99,142 @@ def test_the_same_image_in_two_given_splits_is_in_the_card(tmp_path):
     assert ["train/a/0003.png", "test/a/copy.png"] in [sorted(g, reverse=True) for g in card["in_two_splits"]]
 
 
+def test_a_class_of_one_image_many_times_over_is_trained_on(tmp_path):
+    make_pictures(tmp_path, {"a": 30, "b": 30})
+    for path in (tmp_path / "a").iterdir():
+        path.write_bytes((tmp_path / "a" / "0000.png").read_bytes())
+    images = opened(tmp_path)
+    assert images.card["per_class"]["a"] == {"train": 30, "validation": 0, "test": 0}
+    assert images.card["repeated"] == 29 and images.card["in_two_splits_count"] == 0
+
+
+@given(st.integers(0, 1000), st.integers(1, 12), st.integers(2, 60))
+def test_every_class_is_trained_on_however_often_its_images_repeat(seed, different, count):
+    from mignon.data.splits import assign
+
+    dice = np.random.default_rng(seed)
+    contents = [str(i) for i in dice.integers(0, different, count)] + [f"other {i}" for i in range(60)]
+    labels = np.array([0] * count + [1] * 60)
+    splits, _ = assign(labels, contents, [None] * len(labels), seed)
+    assert {label for label, split in zip(labels, splits) if split == "train"} == {0, 1}
+
+
+def folders_of_one_class(root):
+    make_pictures(root, {"cats": 12})
+
+
+def no_images(root):
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "readme.txt").write_text("x")
+
+
+def images_without_class_folders(root):
+    write(root, "a.png", Image.new("RGB", (9, 9)))
+
+
+def no_train_folder(root):
+    for name in ("val", "test"):
+        make_pictures(root / name, {"a": 9, "b": 9})
+
+
+def a_class_missing_in_a_split(root):
+    make_pictures(root / "train", {"a": 12, "bees": 12})
+    make_pictures(root / "val", {"a": 4, "bees": 4})
+    make_pictures(root / "test", {"a": 4})
+
+
+def two_folders_for_one_split(root):
+    for name in ("train", "val", "validation", "test"):
+        make_pictures(root / name, {"a": 9, "b": 9}, seed=len(name))
+
+
+def too_few_images(root):
+    make_pictures(root, {"a": 2, "b": 2})
+
+
+def no_image_that_can_be_decoded(root):
+    make_pictures(root, {"a": 15, "b": 15})
+    for path in root.rglob("*.png"):
+        path.write_text(str(path))
+
+
+def no_image_of_a_class_that_can_be_decoded(root):
+    make_pictures(root, {"a": 15, "bees": 15})
+    for path in (root / "bees").iterdir():
+        path.write_text(str(path))
+
+
+def no_image_of_a_split_that_can_be_decoded(root):
+    for name in ("train", "val", "test"):
+        make_pictures(root / name, {"a": 9, "b": 9}, seed=len(name))
+    for path in (root / "val").rglob("*.png"):
+        path.write_text(str(path))
+
+
+def a_class_whose_name_is_no_text(root):
+    make_pictures(root, {"a": 15, "b": 15})
+    (root / "b").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (folders_of_one_class, "one class only (cats)"),
+        (no_images, "holds no images"),
+        (images_without_class_folders, "1 images but no class folders"),
+        (no_train_folder, "no train folder"),
+        (a_class_missing_in_a_split, "'bees' has no images in"),
+        (two_folders_for_one_split, "val and validation"),
+        (too_few_images, "too few"),
+        (no_image_that_can_be_decoded, "none of the 30 images"),
+        (no_image_of_a_class_that_can_be_decoded, "no train image of class 'bees'"),
+        (no_image_of_a_split_that_can_be_decoded, "no validation image"),
+        (a_class_whose_name_is_no_text, "UTF-8"),
+    ],
+)
+def test_a_folder_that_cannot_be_learned_from_says_what_is_wrong_and_what_to_do(tmp_path, make, words):
+    make(tmp_path / "p")
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path / "p", on_bad="skip")
+    assert words in caught.value.what and "\n" not in caught.value.what
+    assert caught.value.instead and "\n" not in caught.value.instead
+    str(caught.value).encode()  # can be printed
+    assert not list((cache_folder() / "images").glob("*.part-*"))
+
+
+@pytest.mark.parametrize(("settings", "words"), [({"on_bad": "maybe"}, "--on-bad"), ({"seed": -1}, "--seed")])
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(DataError, match=words) as caught:
+        cache.open_images("digits", neutral_spec(8, 1), **settings)
+    assert caught.value.instead
+
+
+def test_a_place_that_is_not_there_is_refused():
+    with pytest.raises(DataError, match="there is no folder") as caught:
+        opened("nowhere/at/all")
+    assert "digits" in caught.value.instead
+
+
+def test_file_names_in_another_encoding_are_read_and_can_be_printed(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    (tmp_path / "a" / "0000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/a/caf\xe9.png"))
+    (tmp_path / "a" / "0001.png").rename(tmp_path / "a" / "日本.png")
+    images = opened(tmp_path)
+    names = [name for split in images.splits for name in split.names]
+    assert len(names) == 40 and "a/日本.png" in names
+    assert [name for name in names if name.encode().startswith(b"a/caf")]
+
+
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    make_pictures(tmp_path, {"a": 60, "b": 60})
+    write(tmp_path / "a", "large.png", Image.new("RGB", (70, 60)))
+    monkeypatch.setattr("mignon.data.inputs.MAX_PIXELS", 70 * 60 - 1)
+    bad = opened(tmp_path).card["bad"]
+    assert [name for name, _ in bad] == ["a/large.png"] and "too large (70 x 60" in bad[0][1]
+    monkeypatch.setattr("mignon.data.inputs.MAX_PIXELS", 70 * 60)
+    open_image(tmp_path / "a" / "large.png").close()
+
+
 def write(folder: Path, name: str, image: Image.Image, **options) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     image.save(folder / name, **options)
@@ -122,8 +258,46 @@ def test_every_kind_of_picture_is_decoded_right(tmp_path):
     assert np.abs(read(write(tmp_path, "la.png", half)).astype(int) - 127).max() <= 1
     deep = Image.fromarray(np.full((16, 16), 257 * 77, np.uint16))
     assert (read(write(tmp_path, "deep.png", deep)) == 77).all()
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    for suffix in ("png", "tif"):
+        assert (read(write(tmp_path, f"ramp.{suffix}", Image.fromarray(ramp * 257)))[:, :, 1] == ramp).all()
+        dark = read(write(tmp_path, f"dark.{suffix}", Image.fromarray(np.full((16, 16), 255, np.uint16))))
+        assert (dark == 1).all(), "a dark 16-bit picture stays dark"
+    holes = Image.new("P", (16, 16), 1)
+    holes.putpalette([0, 0, 0, 200, 40, 60])
+    holes.putpixel((0, 0), 0)
+    seen = read(write(tmp_path, "holes.png", holes, transparency=0))
+    assert (seen[0, 0] == 255).all() and (seen[1:] == (200, 40, 60)).all()
+    grey = neutral_spec(16, 1)
+    assert read(write(tmp_path, "rgb.png", red), grey).shape == (16, 16, 1)
+    assert (read(tmp_path / "rgb.png", grey) == round(0.299 * 200 + 0.587 * 40 + 0.114 * 60)).all()
     cmyk = read(write(tmp_path, "cmyk.jpg", red.convert("CMYK"), quality=95))
     assert np.abs(cmyk.astype(int) - (200, 40, 60)).max() <= 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations_are_undone(tmp_path, orientation):
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # FLIP_LEFT_RIGHT, ROTATE_180, FLIP_TOP_BOTTOM, TRANSPOSE, ...
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(back[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert (read(write(tmp_path, "o.png", stored, exif=exif)) == np.asarray(upright)).all()
+
+
+def test_what_is_no_picture_is_named_in_one_line(tmp_path):
+    (tmp_path / "text.jpg").write_text("text")
+    for item in (
+        np.zeros((8, 8, 5), np.uint8),
+        np.zeros((300, 2), complex),
+        tmp_path / "text.jpg",
+        tmp_path / "none",
+        5,
+    ):
+        with pytest.raises(DataError) as caught:
+            read_pixels(item, SPEC)
+        assert caught.value.what and "\n" not in caught.value.what and len(caught.value.what) < 300
+        assert caught.value.instead
 
 
 def test_rotation_by_exif_is_undone(tmp_path):
@@ -243,13 +417,13 @@ def naive(image, top, left, flip, pad):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("pad", "flip"), [(0, False), (0, True), (3, False), (4, True), (7, True)])
+@pytest.mark.parametrize(("pad", "flip"), [(0, False), (0, True), (3, False), (4, True), (7, True), (20, True)])
 def test_a_gathered_batch_is_what_one_by_one_would_give(channels, pad, flip):
     images = np.random.default_rng(0).integers(0, 256, (30, 9, 8, channels), dtype=np.uint8)
     chosen = np.random.default_rng(1).integers(0, 30, 25)
     batch = gather(images, chosen, Augment(pad, flip), np.random.default_rng(2))
     assert batch.flags.c_contiguous and batch.dtype == np.uint8
-    draws = np.random.default_rng(2)
+    draws, pad = np.random.default_rng(2), min(pad, 7)  # a side can be reflected once only
     top, left = draws.integers(0, 2 * pad + 1, size=(2, 25)) if pad or flip else np.zeros((2, 25), int)
     flips = draws.random(25) < (0.5 if flip else 0)
     for i, pixels in enumerate(batch):

@@ -5,11 +5,14 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.models.graph import set_rule
 from mignon.registry import RULES
-from mignon.rules import build_rule
+from mignon.rules import Rule, build_rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
@@ -188,3 +191,134 @@ def test_specs_that_make_no_sense_are_refused(spec):
 def test_numbers_that_break_their_rule_are_refused(spec, streams):
     with pytest.raises(FormatError):
         build_rule(spec).from_streams(spec, (2, 2), {k: np.array(v, np.int32) for k, v in streams.items()})
+
+
+@st.composite
+def weights_and_gains(draw):
+    rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    size = draw(st.sampled_from([1e-20, 1e-3, 1.0, 1e5, 1e30]))
+    numbers = st.one_of(st.just(0.0), st.floats(-1, 1, width=32), st.sampled_from([1.0, -1.0]))
+    weight = draw(st.lists(numbers, min_size=rows * columns, max_size=rows * columns))
+    gains = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-12, -0.37, 900.0])
+    gain = draw(st.none() | st.lists(gains, min_size=rows, max_size=rows))
+    gain = None if gain is None else torch.tensor(gain, dtype=torch.float64)
+    return torch.tensor(weight, dtype=torch.float32).reshape(rows, columns) * size, gain
+
+
+@given(weights_and_gains(), st.integers(2, 16), st.sampled_from([1, 16, 256]), st.booleans())
+def test_any_weight_becomes_scale_times_whole_number_and_comes_back(both, bits, steps, masked):
+    weight, gain = both
+    shape = tuple(weight.shape)
+    spec = {"rule": "grid", "bits": bits, "n": steps} | ({"masked": True} if masked else {})
+    rule = Grid(spec, shape)
+    if masked:
+        rule.mask.copy_(weight != weight[0, 0])
+    rule.choose_scales(weight, gain)
+    rule.fit(weight)
+    assert bool(torch.isfinite(rule.weight()).all()), "also behind a BatchNorm of gain zero"
+    stored = rule.absorb(weight, torch.ones(shape[0]).double() if gain is None else gain)
+    assert int(stored.q.abs().max()) <= 2 ** (bits - 1) - 1
+    assert torch.equal(stored.weight(), scale(stored.k, steps)[:, None] * stored.q)
+    assert bool(torch.isfinite(stored.weight()).all())
+    assert not masked or bool((stored.weight()[weight == weight[0, 0]] == 0).all())
+    again = Grid.from_streams(spec, shape, {k: s.values for k, s in stored.streams().items()})
+    assert again.weight().numpy().tobytes() == stored.weight().numpy().tobytes()
+    assert again.nonzeros() == int((stored.q != 0).sum())
+
+
+@given(weights_and_gains())
+def test_a_weight_is_at_most_half_a_step_from_the_one_wanted(both):
+    weight, _ = both
+    rule = Grid({"rule": "grid", "bits": 8}, tuple(weight.shape))
+    rule.choose_scales(weight, None)
+    rule.fit(weight)
+    step = scale(rule.k, 16)[:, None]
+    inside = rule.q.abs() < 127
+    assert bool(((rule.weight() - weight).abs() <= 0.5001 * step)[inside].all())
+
+
+def test_a_grid_follows_the_gain_of_its_batchnorm():
+    weight, rule = latent((4, 9)), Grid({"rule": "grid", "bits": 6}, (4, 9))
+    rule.choose_scales(weight, torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64))
+    rule.fit(weight)
+    before = rule.weight().clone()
+    rule.align(torch.tensor([1.3, 0.5, -8.0, 0.01], dtype=torch.float64))
+    half = 2 ** (0.5 / 16) - 1
+    assert bool(((rule.weight() - before).abs() <= before.abs() * half * 1.001).all())
+    rule.fit(weight)
+    torch.testing.assert_close(rule.weight(), weight, rtol=0, atol=0.1)
+
+
+def test_pruned_floats_stay_zero_in_training_and_get_no_gradient():
+    module, weight, mask = torch.nn.Linear(7, 5, bias=False), latent((5, 7), 1), latent((5, 7)) > 0
+    rule = Float32.masked(mask)
+    rule.fit(weight)
+    set_rule(module, rule, weight)
+    module.train()
+    assert torch.equal(module.weight, weight * mask)
+    (module.weight * latent((5, 7), 2)).sum().backward()
+    assert torch.equal(module.parametrizations["weight"].original.grad, latent((5, 7), 2) * mask)
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=30), st.integers(0, 99)
+)
+def test_masked_floats_come_back_bit_for_bit(numbers, seed):
+    weight = torch.tensor(numbers, dtype=torch.float32)
+    mask = torch.rand(len(numbers), generator=torch.Generator().manual_seed(seed)) < 0.6
+    rule = Float32.masked(mask)
+    rule.fit(weight)
+    again = Float32.from_streams(rule.spec, rule.shape, {k: s.values for k, s in rule.streams().items()})
+    assert again.weight()[mask].numpy().tobytes() == weight[mask].numpy().tobytes()
+    assert again.weight()[~mask].numpy().tobytes() == bytes(4 * int((~mask).sum())) and torch.equal(
+        again.weight(), rule.weight()
+    )
+
+
+def test_a_float_absorbs_a_gain_with_one_rounding():
+    weight, gain = latent((3, 4)), torch.tensor([0.1, -3.0, 0.0], dtype=torch.float64)
+    rule = Float32.masked(torch.ones(3, 4, dtype=torch.bool))
+    rule.fit(weight)
+    assert torch.equal(rule.absorb(weight, gain).weight(), (weight.double() * gain[:, None]).float())
+
+
+def test_a_rule_of_somebody_else_gets_its_gain_stored_beside_it():
+    class Halves(Rule):
+        @classmethod
+        def layouts(cls, spec, shape):
+            return {"h": Layout(shape, "weights")}
+
+        def value(self):
+            return self.h * 0.5
+
+        def fit(self, latent):
+            self.h.copy_(torch.round(latent * 2))
+
+    rule = Halves({"rule": "halves"}, (3, 4))
+    rule.fit(latent((3, 4)))
+    gain = torch.tensor([2.0, -0.5, 0.3], dtype=torch.float64)
+    absorbed = rule.absorb(latent((3, 4)), gain)
+    torch.testing.assert_close(absorbed.weight().double(), rule.weight() * gain[:, None], rtol=2e-3, atol=0)
+    assert torch.equal(absorbed.weight()[:2], (rule.weight() * gain[:, None]).float()[:2]), "powers of two are exact"
+    streams = {k: s.values for k, s in absorbed.streams().items()}
+    assert set(streams) == {"h", "gain", "flip"}
+    assert torch.equal(Halves.from_streams(absorbed.spec, (3, 4), streams).weight(), absorbed.weight())
+
+
+def test_a_bias_whose_scale_is_out_of_range_is_refused():
+    rule = Accumulator({"rule": "accumulator", "n": 16}, (2,))
+    rule.set_scales(torch.tensor([2 * 60 * 16, -2 * 60 * 16], dtype=torch.int32))
+    assert bool(torch.isfinite(rule.weight()).all())
+    with pytest.raises(FormatError):
+        rule.set_scales(torch.tensor([2 * 60 * 16 + 1, 0], dtype=torch.int32))
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3))
+def test_a_bias_is_right_to_half_a_unit_of_the_accumulator(numbers):
+    rule = Accumulator({"rule": "accumulator", "n": 16}, (3,))
+    rule.set_scales(torch.tensor([-160, -163, -40], dtype=torch.int32))
+    bias = torch.tensor(numbers, dtype=torch.float32)
+    rule.fit(bias)
+    unit = scale(rule.k, 16)
+    assert bool(((rule.weight() - bias).abs() <= 0.5001 * unit + 1e-6 * bias.abs()).all())
+    assert torch.equal(rule.weight(), unit * rule.q)

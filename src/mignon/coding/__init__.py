@@ -16,6 +16,7 @@ from mignon.errors import FormatError
 from mignon.registry import CODERS
 
 KINDS = ("weights", "side", "bits", "bytes")
+MAX_PLACES = 1 << 59  # numpy refuses longer axes even where another one is 0
 MAX_PER_BYTE = 1024  # a coder writes at least one byte for so many numbers, so a small file cannot ask for much memory
 
 
@@ -71,6 +72,8 @@ def check_streams(streams: list[Stream]) -> list[np.ndarray]:
         values = np.asarray(stream.values)
         if values.dtype.kind not in "iub" or stream.kind not in KINDS:
             raise ValueError(f"a stream of {values.dtype} as {stream.kind!r} is not possible")
+        if values.dtype == np.uint64 and values.size and values.max() >= 2**63:
+            raise ValueError(f"{stream.kind} must lie in int32")
         wide = values.astype(np.int64)
         top = {"bits": (0, 1), "bytes": (0, 255)}.get(stream.kind, (-(2**31), 2**31 - 1))
         if wide.size and not (top[0] <= wide.min() and wide.max() <= top[1]):
@@ -93,7 +96,8 @@ def decode_streams(data: bytes, layouts: list[Layout], coder: str) -> tuple[list
     if total > MAX_PER_BYTE * len(data):
         raise FormatError(f"{len(data)} bytes cannot hold {total} numbers")
     arrays, ends = CODERS[coder]().decode(data, layouts)
-    if any(data[ends[-1] :] if ends else data) or (ends and len(data) - ends[-1] > -(-total // MAX_PER_BYTE)):
+    end = ends[-1] if ends else 0
+    if any(data[end:]) or len(data) != max(end, -(-total // MAX_PER_BYTE)):
         raise FormatError("the coded data are longer than their streams")
     if ends:
         ends[-1] = len(data)
@@ -142,6 +146,9 @@ def decode(data: bytes) -> list[Stream]:
         axes = reader.varint()
         if axes > 8:
             raise FormatError("a stream has more than 8 axes")
-        layouts.append(Layout(tuple(reader.varint() for _ in range(axes)), KINDS[code % len(KINDS)]))
+        shape = tuple(reader.varint() for _ in range(axes))
+        if math.prod(max(1, size) for size in shape) > MAX_PLACES:
+            raise FormatError("a stream has axes that are not possible")
+        layouts.append(Layout(shape, KINDS[code % len(KINDS)]))
     arrays, _ = decode_streams(reader.rest(), layouts, coder)
     return [Stream(a.astype(t), layout.kind) for a, t, layout in zip(arrays, types, layouts)]

@@ -124,7 +124,7 @@ def _code(decoding, bit, p, coder, data):
         if decoding:
             following = data[coder[3]] if coder[3] < len(data) else 255
             coder[2] = ((coder[2] << 8) & 0xFFFFFFFF) | following
-        else:
+        elif coder[3] < len(data):  # compiled code does not check its bounds; the caller sees the position
             data[coder[3]] = x2 >> 24
         coder[3] += 1
         x1 = (x1 << 8) & 0xFFFFFFFF

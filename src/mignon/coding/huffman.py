@@ -37,6 +37,8 @@ class Huffman:
             extra = np.zeros_like(flat) if direct else np.maximum(symbols - 1, 0)
             size = span if direct else 33
             lengths = code_lengths(np.bincount(symbols, minlength=size))
+            if span > 1 and not lengths.any():  # different numbers of one class: its code needs a bit
+                lengths[symbols[0]] = 1
             write_varint(out, zigzag(low))
             write_varint(out, span if direct else 0)
             nibbles = np.append(lengths, 0)[: size + size % 2].astype(np.uint8)

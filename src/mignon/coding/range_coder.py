@@ -18,11 +18,16 @@ class Range:
         from mignon.coding.arithmetic import Model
 
         arrays = check_streams(streams)
-        model = Model(np.zeros(sum(a.size for a in arrays) * 9 + 16, np.uint8), decoding=False)
-        for values, stream in zip(arrays, streams):
-            model.run(_grid(values), stream.kind, values.ndim > 2)
         if not any(a.size for a in arrays):
             return b""
+        room = sum(a.size for a in arrays) * 9 + 16
+        while True:
+            model = Model(np.zeros(room, np.uint8), decoding=False)
+            for values, stream in zip(arrays, streams):
+                model.run(_grid(values), stream.kind, values.ndim > 2)
+            if model.position < room:
+                break
+            room = model.position + 1  # rare: large numbers that nothing before them lets foresee
         end = model.position
         model.data[end] = model.coder[0] >> 24  # x1 rounded up to 255s lies inside [x1, x2]: their top bytes differ
         return model.data[: end + 1].tobytes()

@@ -22,7 +22,7 @@ from mignon.errors import DataError
 from mignon.files import cache_folder, digest, machine_errors, read_json, sync_folder, write_json
 from mignon.progress import Quiet, Screen
 
-VERSION = 1  # raise it when decoding changes, so that old caches are left alone
+VERSION = 2  # raise it when decoding changes, so that old caches are left alone
 FEW_IMAGES = 100
 BAD_SHARE = 0.01
 
@@ -116,7 +116,8 @@ def _build(
             good, facts, bad = _decode(listing, order, spec, images, screen)
             if not good:
                 raise DataError(
-                    f"none of the {len(order)} images of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})"
+                    f"none of the {len(order)} images of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
+                    "give pictures that open elsewhere",
                 )
             if bad:
                 images[: len(good)] = images[good]
@@ -133,7 +134,16 @@ def _build(
             card = data_card(listing, kept, labels, splits, contents, facts, bad, rule, key, spec)
             for name in SPLITS:
                 if not card["counts"][name]:
-                    raise DataError(f"no {name} image of {listing.title} can be decoded", f"first: {bad[0]}")
+                    raise DataError(
+                        f"no {name} image of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
+                        f"put pictures that open elsewhere into the {name} set",
+                    )
+            for name, counts in card["per_class"].items():
+                if not counts["train"]:
+                    raise DataError(
+                        f"no train image of class {name!r} can be decoded ({bad[0][0]}: {bad[0][1]})",
+                        "give pictures of it that open elsewhere, or remove the class",
+                    )
             write_json(temporary / "card.json", card)
             os.sync()
             try:

@@ -78,6 +78,7 @@ def open_image(source: Any) -> Image.Image:
     except Exception as error:
         raise DataError("not a picture that Pillow can read" if "identify" in str(error) else str(error)) from None
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise DataError(f"too large ({image.width} x {image.height}, over {MAX_PIXELS // 10**6} million pixels)")
     return image
 
@@ -106,15 +107,18 @@ def read_pixels(item: Any, spec: InputSpec) -> np.ndarray:
             return to_pixels(Image.fromarray(item[:, :, 0] if item.ndim == 3 and item.shape[2] == 1 else item), spec)
         with open_image(item) as image:
             return to_pixels(image, spec)
-    except (OSError, ValueError, SyntaxError, TypeError) as error:
-        raise DataError(f"{item} cannot be decoded ({error})", "give an image that opens elsewhere") from None
+    except (DataError, OSError, ValueError, SyntaxError, TypeError) as error:
+        what = f"an array of {item.dtype} {item.shape}" if isinstance(item, np.ndarray) else " ".join(str(item).split())
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{what[:150]} cannot be decoded ({reason})", "give an image that opens elsewhere") from None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit and float pictures to 8 bits, transparent ones onto white."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
-        scale = 1 / 257 if values.max(initial=0) > 255 else 255.0 if image.mode == "F" and values.max() <= 1 else 1.0
+        sixteen = image.mode.startswith("I;16") or values.max(initial=0) > 255  # "I" may hold 8 bits
+        scale = 1 / 257 if sixteen else 255.0 if image.mode == "F" and values.max() <= 1 else 1.0
         return Image.fromarray(np.clip(np.round(values * scale), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")

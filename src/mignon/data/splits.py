@@ -55,10 +55,12 @@ def _draw(
         own = [group for group in groups.values() if labels[group[0]] == label]
         order = iter(generator.permutation(len(own)))
         size = sum(len(group) for group in own)
+        left = len(own)
         for name, share in shares.items():
             taken = 0
-            while taken < round(share * size):
+            while taken < round(share * size) and left > 1:  # every class keeps something to be trained on
                 group = own[next(order)]
                 drawn[name] += group
                 taken += len(group)
+                left -= 1
     return drawn

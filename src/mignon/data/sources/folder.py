@@ -42,7 +42,17 @@ class Folder:
     def scan(self, thing: str) -> Listing:
         """List the images with class and split; classes are sorted by name."""
         root = Path(thing).expanduser().resolve()
-        split_folders = {SPLIT_NAMES[p.name.lower()]: p for p in _folders(root) if p.name.lower() in SPLIT_NAMES}
+        split_folders: dict[str, Path] = {}
+        for folder in _folders(root):
+            split_name = SPLIT_NAMES.get(folder.name.lower())
+            if split_name is None:
+                continue
+            if split_name in split_folders:
+                raise DataError(
+                    f"{thing} has two folders for one split ({split_folders[split_name].name} and {folder.name})",
+                    "put their images together, or rename one of them",
+                )
+            split_folders[split_name] = folder
         if len(split_folders) == 1 and len(_folders(root)) > 1:
             split_folders = {}  # one class that happens to be called "test"
         found: list[tuple[str, str | None, str, os.stat_result]] = []  # name, split, class, stat
@@ -53,9 +63,9 @@ class Folder:
                 for path, stat in _files(class_folder):
                     name = str(path.relative_to(root))
                     if path.suffix.lower() in SUFFIXES:
-                        found.append((name, split, class_folder.name, stat))
+                        found.append((name, split, _class_name(class_folder), stat))
                     else:
-                        others.append(name)
+                        others.append(_printable(name))
         _check(root, thing, found, split_folders)
         notes = []
         if others:
@@ -69,19 +79,19 @@ class Folder:
                     "every split needs the same class folders; move some images, or give one folder of classes",
                 )
         numbers = {name: i for i, name in enumerate(classes)}
-        names = [row[0] for row in found]
+        paths = [root / row[0] for row in found]
 
         def opened(i: int) -> Image.Image:
-            return open_image(root / names[i])
+            return open_image(paths[i])
 
         def contents() -> list[str]:
-            return [hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names]
+            return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
         stamp = digest(str(root), [(n, s, c, st.st_size, st.st_mtime_ns, st.st_ino) for n, s, c, st in found])
         return Listing(
-            title=root.name,
+            title=_printable(root.name),
             classes=classes,
-            names=names,
+            names=[_printable(row[0]) for row in found],
             labels=np.array([numbers[row[2]] for row in found], dtype=np.int64),
             given=[row[1] for row in found],
             open=opened,
@@ -89,6 +99,19 @@ class Folder:
             stamp=stamp,
             notes=notes,
         )
+
+
+def _printable(name: str) -> str:
+    """File names may be any bytes; those that are not UTF-8 are shown by a mark."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _class_name(folder: Path) -> str:
+    if _printable(folder.name) != folder.name:
+        raise DataError(
+            f"the name of the class folder {_printable(folder.name)} is not UTF-8", "rename it, for example: class-1"
+        )
+    return folder.name
 
 
 def _folders(root: Path) -> list[Path]:
