@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mignon.data.cache as cache
-from mignon.data.batches import Augment, gather, steps_per_epoch
+from mignon.data.batches import Augment, gather, in_order, steps_per_epoch
 from mignon.data.card import contact_sheet
-from mignon.data.inputs import InputSpec, open_image, read_pixels, to_pixels
-from mignon.data.look import choose_pixels, look, neutral_spec
+from mignon.data.imageset import Split
+from mignon.data.inputs import InputSpec, open_image, read_pixels, to_network, to_pixels
+from mignon.data.look import choose_pixels, input_spec, look, neutral_spec
 from mignon.data.sources import scan
 from mignon.errors import DataError, ModelError
 from mignon.files import cache_folder
@@ -148,6 +149,13 @@ def two_folders_for_one_split(root):
         make_pictures(root / name, {"a": 9, "b": 9}, seed=len(name))
 
 
+def too_few_different_images(root):
+    make_pictures(root, {"a": 30, "b": 30})
+    for name in "ab":
+        for path in (root / name).iterdir():
+            path.write_bytes((root / name / "0000.png").read_bytes())
+
+
 def too_few_images(root):
     make_pictures(root, {"a": 2, "b": 2})
 
@@ -185,7 +193,8 @@ def a_class_whose_name_is_no_text(root):
         (no_train_folder, "no train folder"),
         (a_class_missing_in_a_split, "'bees' has no images in"),
         (two_folders_for_one_split, "val and validation"),
-        (too_few_images, "too few"),
+        (too_few_images, "4 images are too few"),
+        (too_few_different_images, "60 images (2 different ones) are too few"),
         (no_image_that_can_be_decoded, "none of the 30 images"),
         (no_image_of_a_class_that_can_be_decoded, "no train image of class 'bees'"),
         (no_image_of_a_split_that_can_be_decoded, "no validation image"),
@@ -461,3 +470,103 @@ def test_a_folder_of_real_jpegs_is_read(shared_data, tmp_path):
         archive.extractall(tmp_path, filter="data")
     images = opened(tmp_path / "cifar10-jpeg-small", spec=neutral_spec(32, 3))
     assert [len(split) for split in images.splits] == [2000, 400, 1000] and len(images.classes) == 10
+
+
+@pytest.mark.parametrize(("images", "stops"), [(99, True), (100, False)])
+def test_one_bad_file_stops_a_small_folder_only(tmp_path, images, stops):
+    make_pictures(tmp_path, {"a": images - 50, "b": 49}, size=4)
+    (tmp_path / "a" / "bad.png").write_text("text")
+    if not stops:
+        assert opened(tmp_path).card["bad"] == [["a/bad.png", "not a picture that Pillow can read"]]
+        return
+    with pytest.raises(DataError, match=r"1 of 99 .*a/bad\.png: not a picture"):
+        opened(tmp_path)
+
+
+def test_a_new_time_stamp_alone_changes_nothing_but_a_new_name_or_file_does(tmp_path, monkeypatch):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    first = opened(tmp_path).key
+    os.utime(tmp_path / "a" / "0000.png", (1, 1))
+    assert opened(tmp_path).key == first
+    (tmp_path / "b").rename(tmp_path / "c")
+    renamed = opened(tmp_path)
+    (tmp_path / "a" / "0001.png").unlink()
+    fewer = opened(tmp_path)
+    assert len({first, renamed.key, fewer.key}) == 3
+    assert renamed.classes == ("a", "c") and sum(len(split) for split in fewer.splits) == 39
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    folder = cache_folder() / "images"
+    alive = folder / f"other.part-{os.getpid()}-x"
+    alive.mkdir(parents=True)
+    opened(tmp_path)
+    assert alive.exists()
+    alive.rmdir()
+
+
+def test_four_openings_at_once_give_one_cache(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: opened(tmp_path), range(4)))
+    assert len({images.key for images in results}) == 1
+    for images in results:
+        assert (images.train.images == results[0].train.images).all() and len(images.train) == 32
+    assert not list((cache_folder() / "images").glob("*.part-*"))
+
+
+def test_images_and_labels_stay_together(tmp_path):
+    for number, name in enumerate(("dark", "light")):
+        for i in range(30):
+            write(tmp_path / name, f"{i}.png", Image.new("RGB", (16, 16), (200 * number, i, 7)))
+    for split in opened(tmp_path).splits:
+        for pixels, label, name in zip(split.images, split.labels, split.names):
+            assert (pixels == (200 * label, int(Path(name).stem), 7)).all()
+            assert name.startswith(("dark/", "light/")[label])
+
+
+def test_the_sheet_has_a_row_of_training_images_for_each_class(tmp_path):
+    for name, color in (("a", "red"), ("b", "lime")):
+        for i in range(30):
+            picture = Image.new("RGB", (16, 16), color)
+            picture.putpixel((0, 0), (i, i, i))
+            write(tmp_path / name, f"{i}.png", picture)
+    sheet = contact_sheet(opened(tmp_path), per_class=3, cell=20)
+    assert sheet.size == (66, 44)
+    for x in (10, 32, 54):
+        assert sheet.getpixel((x, 10)) == (255, 0, 0) and sheet.getpixel((x, 32)) == (0, 255, 0)
+
+
+def test_digits_are_grey_values_of_sixteen_steps(digits):
+    values = np.unique(digits.train.images)
+    assert values.tolist() == [round(i * 255 / 16) for i in range(17)]
+    assert all((np.bincount(split.labels, minlength=10) > 20).all() for split in digits.splits)
+    with scan("digits").open(0) as image:
+        assert image.size == (8, 8) and image.mode == "L"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_sees_pixels_less_their_mean_over_their_deviation(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4, channels), dtype=np.uint8)
+    mean, std = (0.2, 0.5, 0.7)[:channels], (0.1, 0.25, 0.3)[:channels]
+    batch = to_network(pixels, InputSpec(5, 4, channels, mean, std))
+    assert batch.shape == (3, channels, 5, 4)
+    expected = (pixels / 255 - mean) / std
+    np.testing.assert_allclose(batch.permute(0, 2, 3, 1).numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_mean_and_deviation_come_from_the_training_images_alone(digits):
+    spec = input_spec(digits.train, digits.input)
+    assert spec.mean == (round(digits.train.images.mean() / 255, 3),)
+    assert spec.std == (round(digits.train.images.std() / 255, 3),)
+    flat = Split("train", np.full((9, 8, 8, 1), 77, np.uint8), np.zeros(9, int), [""] * 9)
+    assert input_spec(flat, digits.input).std == (0.01,)
+
+
+def test_all_images_of_a_split_are_gone_through_in_order(digits):
+    for batch in (1000, 450, 449, 7):
+        parts = list(in_order(digits.test, batch))
+        assert (np.concatenate(parts) == digits.test.images).all() and max(map(len, parts)) == min(batch, 450)

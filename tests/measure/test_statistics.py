@@ -18,6 +18,13 @@ def test_wilson_is_scipys(total, share):
     assert wilson(right, total) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
+def test_wilson_stays_inside_and_knows_nothing_of_nothing():
+    assert wilson(0, 0) == (0, 1)
+    assert (wilson(0, 10)[0], wilson(10, 10)[1]) == pytest.approx((0, 1), abs=1e-12)
+    assert wilson(0, 10)[0] >= 0 and wilson(10, 10)[1] <= 1
+    assert wilson(0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
+
+
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_mcnemar_is_the_exact_binomial_test(lost, gained):
     expected = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
@@ -49,3 +56,15 @@ def test_kl_is_the_definition_and_zero_for_equal_networks():
     assert kl_divergence(a, b) == pytest.approx(rel_entr(p, q).sum(1).mean())
     assert kl_divergence(a, a + 5) == pytest.approx(0, abs=1e-12)
     assert np.isfinite(kl_divergence(a * 1e4, b * 1e4))
+    assert kl_divergence(a.astype(np.float32), b.astype(np.float32)) == pytest.approx(kl_divergence(a, b), rel=1e-5)
+
+
+@given(st.integers(0, 10_000))
+def test_kl_is_never_negative_and_tells_the_two_networks_apart(seed):
+    a, b = np.random.default_rng(seed).normal(0, 2, (2, 5, 4))
+    assert kl_divergence(a, b) > 0 and kl_divergence(a, b) != kl_divergence(b, a)
+    assert kl_divergence(a, a + (b - a) / 2) < kl_divergence(a, b)
+
+
+def test_auc_of_one_class_alone_is_not_a_number():
+    assert np.isnan(roc_auc(np.ones(4, int), np.arange(4))) and np.isnan(roc_auc(np.zeros(4, int), np.arange(4)))

@@ -32,11 +32,12 @@ def assign(labels: np.ndarray, contents: list[str], given: list[str | None], see
             for i in members:
                 splits[i] = name
         rule = f"80/10/10 drawn from one folder, stratified, seed {seed}"
-    counts = Counter(splits)
+    counts, different = Counter(splits), len(set(contents))
+    images = f"{len(labels)} images" + (f" ({different} different ones)" if different < len(labels) else "")
     for name in SPLITS:
         if not counts[name]:
             raise DataError(
-                f"{len(labels)} images are too few to draw a {name} set",
+                f"{images} are too few to draw a {name} set",
                 "give at least ten images a class, or your own train, val and test folders",
             )
     return splits, rule

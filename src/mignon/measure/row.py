@@ -85,7 +85,7 @@ def measure(
     auc = None
     if len(decoded.classes) == 2:
         scores = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
-        auc = roc_auc(labels, scores)
+        auc = roc_auc(labels, scores) if len(present) == 2 else None  # None: no number without both classes
         threshold = best_threshold(labels, scores) if threshold is None else threshold
     else:
         threshold = None

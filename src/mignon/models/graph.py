@@ -15,6 +15,7 @@ from mignon.rules import Rule
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 WEIGHTED = (nn.Conv2d, nn.Linear)
+VIEWS = (nn.Identity, nn.Flatten)
 JOINS = (Add, Concat, GlobalAverage, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 
 
@@ -271,8 +272,15 @@ def peak_activation_bytes(network: fx.GraphModule, size: tuple[int, int, int], b
 
     owner: dict[fx.Node, fx.Node] = {}
     last: dict[fx.Node, int] = {}
+    position = {node: i for i, node in enumerate(nodes)}
+
+    def waited_for(root: fx.Node, after: int) -> bool:
+        return any(position[user] > after for n, o in owner.items() if o is root for user in n.users)
+
     for i, node in enumerate(nodes):
-        owner[node] = owner[node.all_input_nodes[0]] if in_place(node) else node
+        root = owner[node.all_input_nodes[0]] if in_place(node) else node
+        view = isinstance(modules.get(str(node.target)), VIEWS)
+        owner[node] = root if root is node or view or not waited_for(root, i) else node
         for source in node.all_input_nodes:
             last[owner[source]] = i
     alive: dict[fx.Node, int] = {}
