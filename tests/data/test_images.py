@@ -59,6 +59,17 @@ def test_three_given_splits_stay(tmp_path, middle):
     assert all(name.startswith("test/") for name in images.test.names)
 
 
+def test_a_class_may_be_called_test(tmp_path):
+    images = opened(make_pictures(tmp_path, {"other": 20, "test": 20}))
+    assert images.classes == ("other", "test") and [len(split) for split in images.splits] == [32, 4, 4]
+
+
+def test_a_train_folder_alone_is_drawn_from(tmp_path):
+    make_pictures(tmp_path / "train", {"a": 20, "b": 20})
+    images = opened(tmp_path)
+    assert images.classes == ("a", "b") and [len(split) for split in images.splits] == [32, 4, 4]
+
+
 @pytest.mark.parametrize("held", ["val", "test"])
 def test_with_two_given_splits_validation_comes_out_of_train(tmp_path, held):
     make_pictures(tmp_path / "train", {"a": 50, "b": 30})
@@ -497,7 +508,7 @@ def test_a_new_time_stamp_alone_changes_nothing_but_a_new_name_or_file_does(tmp_
 
 
 def test_what_another_process_is_writing_is_left_alone(tmp_path):
-    make_pictures(tmp_path, {"a": 20, "b": 20})
+    make_pictures(tmp_path, {"a": 20, "b": 20}, seed=4711)  # not cached by any other test, so it is built
     folder = cache_folder() / "images"
     alive = folder / f"other.part-{os.getpid()}-x"
     alive.mkdir(parents=True)
@@ -570,3 +581,15 @@ def test_all_images_of_a_split_are_gone_through_in_order(digits):
     for batch in (1000, 450, 449, 7):
         parts = list(in_order(digits.test, batch))
         assert (np.concatenate(parts) == digits.test.images).all() and max(map(len, parts)) == min(batch, 450)
+
+
+def test_a_file_that_keeps_its_name_and_size_but_not_its_content_is_read_again(tmp_path):
+    make_pictures(tmp_path, {"a": 20, "b": 20})
+    path = write(tmp_path / "a", "x.bmp", Image.new("RGB", (16, 16), "red"))
+    before, first = path.stat(), opened(tmp_path).key
+    path.write_bytes(path.read_bytes()[:54] + bytes(16 * 16 * 3))  # the same inode
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    images = opened(tmp_path)
+    pixels = {name: p for split in images.splits for name, p in zip(split.names, split.images)}
+    assert images.key != first and (pixels["a/x.bmp"] == 0).all()

@@ -325,3 +325,13 @@ def test_an_activation_grid_holds_zero_and_covers_its_range(low, width, bits):
     step = float(scale(grid.k, 16))
     assert step <= max(high - low, 1e-12) / (2**bits - 1) * 2 ** (1 / 16) * 1.001
     assert float((y - x).abs().max()) <= 1.01 * step + 1e-6 * float(x.abs().max())
+
+
+def test_asking_for_shapes_leaves_the_network_in_its_mode():
+    network = trace(build("digits-cnn", {}, 10, 1))
+    for training in (True, False):
+        network.train(training)
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        assert shapes(network, 1, 8, 8)
+        assert network.training is training
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())

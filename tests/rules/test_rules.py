@@ -322,3 +322,12 @@ def test_a_bias_is_right_to_half_a_unit_of_the_accumulator(numbers):
     unit = scale(rule.k, 16)
     assert bool(((rule.weight() - bias).abs() <= 0.5001 * unit + 1e-6 * bias.abs()).all())
     assert torch.equal(rule.weight(), unit * rule.q)
+
+
+def test_zeros_of_a_pruned_grid_stay_zero_after_it_was_read_from_a_file():
+    spec = {"rule": "grid", "bits": 4, "masked": True}
+    rule = Grid.from_streams(spec, (2, 3), {"k": np.zeros(2), "q": np.array([[0, 3, 0], [-2, 0, 1]])})
+    module = torch.nn.Linear(3, 2, bias=False)
+    set_rule(module, rule, latent((2, 3)) * 5)
+    module.train()
+    assert (module.weight == 0).tolist() == [[True, False, True], [False, True, False]]

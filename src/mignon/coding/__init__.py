@@ -16,6 +16,7 @@ from mignon.errors import FormatError
 from mignon.registry import CODERS
 
 KINDS = ("weights", "side", "bits", "bytes")
+MAX_AXES = 8
 MAX_PLACES = 1 << 59  # numpy refuses longer axes even where another one is 0
 MAX_PER_BYTE = 1024  # a coder writes at least one byte for so many numbers, so a small file cannot ask for much memory
 
@@ -118,6 +119,8 @@ def encode(streams: list[Stream], coder: str = "range") -> bytes:
         item = np.asarray(stream.values).dtype
         if item not in _TYPES:
             raise ValueError(f"a stream of {item} is not possible: use int8, int16 or int32")
+        if stream.values.ndim > MAX_AXES:
+            raise ValueError(f"a stream of {stream.values.ndim} axes is not possible: at most {MAX_AXES} axes")
         write_varint(out, _TYPES.index(item.type) * len(KINDS) + KINDS.index(stream.kind))
         write_varint(out, stream.values.ndim)
         for size in stream.values.shape:
@@ -144,8 +147,8 @@ def decode(data: bytes) -> list[Stream]:
             raise FormatError("unknown kind of stream")
         types.append(_TYPES[code // len(KINDS)])
         axes = reader.varint()
-        if axes > 8:
-            raise FormatError("a stream has more than 8 axes")
+        if axes > MAX_AXES:
+            raise FormatError(f"a stream has more than {MAX_AXES} axes")
         shape = tuple(reader.varint() for _ in range(axes))
         if math.prod(max(1, size) for size in shape) > MAX_PLACES:
             raise FormatError("a stream has axes that are not possible")
