@@ -199,7 +199,7 @@ def check_mutants(files: list[bytes], count: int, seed: int) -> dict[str, float]
     for _ in range(count):
         number = dice.randrange(len(files))
         broken = mutant(files[number], dice)
-        started = time.perf_counter()
+        started = time.process_time()  # other programs may hold the core
         try:
             decoded = mgn.decode(broken)
         except FormatError as error:
@@ -210,7 +210,7 @@ def check_mutants(files: list[bytes], count: int, seed: int) -> dict[str, float]
             found = tensors(decoded)
             assert all(torch.equal(found[n], good[number][n]) for n in good[number])
             assert decoded.classes == mgn.decode(files[number]).classes
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return {"refused": refused, "same": same, "slowest": slowest, "extra_mb": extra}
 
