@@ -41,7 +41,8 @@ lint: dev
 	$(RUN) $(VENV)/bin/mypy
 
 bench: dev
-	$(RUN) && for b in benchmarks/bench_*.py; do echo "== $$b"; $(VENV)/bin/python $$b || exit 1; done
+	$(RUN) && failed=0; for b in benchmarks/bench_*.py benchmarks/kills.py; do \
+	  echo "== $$b"; $(VENV)/bin/python $$b || failed=1; done; exit $$failed
 
 clean:
 	rm -rf $(ROOT).venv

@@ -1,7 +1,6 @@
 """A look at the pictures before anything is decided: sizes, color, how many of each class; the rule that follows."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -81,8 +80,3 @@ def input_spec(train: Split, spec: InputSpec) -> InputSpec:
 def neutral_spec(pixels: int, channels: int) -> InputSpec:
     """An input of a size, before mean and std are known."""
     return InputSpec(pixels, pixels, channels, (0.5,) * channels, (0.25,) * channels)
-
-
-def describe(seen: Look) -> dict[str, Any]:
-    """For run.json."""
-    return {"side": seen.side, "uniform": seen.uniform, "grey": seen.grey, "fewest": seen.fewest}
