@@ -33,7 +33,7 @@ test: dev lint
 	$(RUN) $(VENV)/bin/pytest -n 2 -m "not slow"
 
 test-all: dev lint
-	$(RUN) $(VENV)/bin/pytest -n 2
+	$(RUN) MIGNON_EXAMPLES=explore $(VENV)/bin/pytest -n 2
 
 lint: dev
 	$(RUN) $(VENV)/bin/ruff check .

@@ -19,7 +19,18 @@ from mignon.errors import FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
-from mignon.models.graph import WEIGHTED, absorb, blocks, clone, latent_weight, place, set_rule, trace, weight_rule
+from mignon.models.graph import (
+    WEIGHTED,
+    absorb,
+    blocks,
+    clone,
+    connect,
+    latent_weight,
+    place,
+    rules_of,
+    set_rule,
+    trace,
+)
 from mignon.rules import build_rule
 
 ALIASES = {"mobilenet": "mobilenetv1"}
@@ -117,12 +128,7 @@ def fresh(family: str, options: dict[str, Any], spec: InputSpec, classes: tuple[
 def to_safetensors(classifier: Classifier) -> bytes:
     """All numbers of the live network (latent weights, rules, BatchNorm, grids) and how to rebuild it."""
     network = classifier.network
-    rules = {}
-    for name, module in classifier.weighted().items():
-        for tensor in ("weight", "bias"):
-            rule = weight_rule(module, tensor) if getattr(module, tensor) is not None else None
-            if rule is not None:
-                rules[f"{name}.{tensor}"] = rule.spec
+    rules = {name: rule.spec for name, rule in rules_of(network).items()}
     state = {
         name: value.detach().contiguous().cpu()
         for name, value in network.state_dict().items()
@@ -184,6 +190,10 @@ def load_safetensors(path: Path) -> Classifier:
         if tensor.shape != tensors[name].shape:
             raise ModelError(f"{path}: {name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
     network.load_state_dict(tensors, strict=False)
+    try:
+        connect(network)
+    except FormatError as error:
+        raise ModelError(f"{path} is damaged: {error.what}") from None
     network.eval().requires_grad_(True)
     return classifier
 

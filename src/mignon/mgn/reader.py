@@ -119,13 +119,16 @@ def _rebuild(
     if grids:
         _set_grids(list(grids.values()), next(rest), next(rest))
     with torch.no_grad():
-        for (block, module, tensor), (kind, spec, shape), streams in zip(found, rules, members):
-            rule = kind.from_streams(spec, shape, {name: next(rest) for name in streams})
+        read = {}
+        for (block, _, tensor), (kind, spec, shape), streams in zip(found, rules, members):
+            read[f"{block.name}.{tensor}"] = kind.from_streams(spec, shape, {name: next(rest) for name in streams})
+        for (block, module, tensor), (name, rule) in zip(found, read.items()):
+            rule.connect(read)
             if isinstance(rule, Accumulator):
                 _set_scales(rule, classifier, block, module)
             weight = rule.weight()
-            if weight.shape != shape or not bool(torch.isfinite(weight).all()):
-                raise FormatError(f"{block.name}.{tensor} is not finite")
+            if weight.shape != rule.shape or not bool(torch.isfinite(weight).all()):
+                raise FormatError(f"{name} is not finite")
             set_rule(module, rule, weight, tensor)
     network.eval()
     return classifier, sizes

@@ -129,6 +129,24 @@ def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") ->
     parametrize.register_parametrization(module, tensor, rule.train(module.training), unsafe=True)
 
 
+def rules_of(network: fx.GraphModule) -> dict[str, Rule]:
+    """All rules by the name of their tensor (`conv1.weight`), in the order of the graph."""
+    found = {}
+    for block in blocks(network):
+        for tensor in ("weight", "bias") if isinstance(block.module, WEIGHTED) else ():
+            rule = weight_rule(block.module, tensor) if getattr(block.module, tensor) is not None else None
+            if rule is not None:
+                found[f"{block.name}.{tensor}"] = rule
+    return found
+
+
+def connect(network: fx.GraphModule) -> None:
+    """Let every rule find the rules that it reads from; after rules were put on or replaced."""
+    rules = rules_of(network)
+    for rule in rules.values():
+        rule.connect(rules)
+
+
 def refit(network: fx.GraphModule) -> None:
     """Make the stored numbers follow the latent weights and the BatchNorm of this moment (after training steps)."""
     with torch.no_grad():
@@ -195,6 +213,7 @@ def absorb(network: fx.GraphModule) -> fx.GraphModule:
             network.graph.erase_node(node)
     network.delete_all_unused_submodules()
     network.recompile()
+    connect(network)
     return network.eval()
 
 

@@ -5,6 +5,7 @@ straight through; otherwise `weight()` is what the network computes with, and it
 `streams()`, so that what is measured is what is stored, bit for bit.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ class Rule(nn.Module):
     """
 
     name: ClassVar[str]
+    _held: "tuple[Rule, ...]" = ()
     gain: Tensor
     flip: Tensor
 
@@ -83,6 +85,22 @@ class Rule(nn.Module):
 
     def check(self) -> None:
         """Raise FormatError when the stored numbers cannot make a weight."""
+
+    def connect(self, rules: Mapping[str, "Rule"]) -> None:
+        """Find the rule of another tensor that this one reads from (shared kernels, shared centroids).
+
+        `rules`: those of all tensors by name (`conv1.weight`). Keep it with `self.hold(rule)`, so that it is no part of
+        this module. Raises FormatError when it is not there or cannot be read from.
+        """
+
+    def hold(self, source: "Rule") -> None:
+        """Remember another rule without making it a child; `self.source` is it."""
+        self._held = (source,)
+
+    @property
+    def source(self) -> "Rule":
+        """The rule of another tensor that `connect` has found."""
+        return self._held[0]
 
     def weight(self) -> Tensor:
         """The weight, a pure function of `spec` and the stored numbers."""
