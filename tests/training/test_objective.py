@@ -46,7 +46,7 @@ def test_features_and_terms_are_added(tiny_classifier, digits):
     objective = Objective(Teacher(other(tiny_classifier, 5), 0.0, features=2.0), (Shrink(),))
     with objective.bind(tiny_classifier.network, "cpu") as loss:
         logits = torch.from_numpy(tiny_classifier.logits(pixels.numpy()))
-        extra = float(loss(pixels, logits, labels) - F.cross_entropy(logits, labels))
+        extra = float((loss(pixels, logits, labels) - F.cross_entropy(logits, labels)).detach())
     assert extra > float(Shrink()(tiny_classifier.network).detach())
     assert not any(m._forward_pre_hooks for m in tiny_classifier.network.modules())
 
