@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
-from mignon.models.graph import Block, absorb, blocks, set_rule, weight_rule
+from mignon.models.graph import Block, absorb, blocks, connect, latent_weight, set_rule, weight_rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
 
@@ -18,7 +17,10 @@ def settle(classifier: Classifier) -> Classifier:
     network = absorb(classifier.network)
     with torch.no_grad():
         for block, module, tensor in stored_tensors(blocks(network)):
-            if parametrize.is_parametrized(module, tensor):
+            stored = weight_rule(module, tensor)
+            if stored is not None:
+                if stored.settled() is not stored:
+                    set_rule(module, stored.settled(), latent_weight(module, tensor), tensor)
                 continue
             latent = getattr(module, tensor).detach()
             scales = accumulator_scales(network, block, module) if tensor == "bias" else None
@@ -29,6 +31,7 @@ def settle(classifier: Classifier) -> Classifier:
                 rule.set_scales(scales)
             rule.fit(latent)
             set_rule(module, rule, latent, tensor)
+    connect(network)
     network.eval()
     return Classifier(
         classifier.family,

@@ -134,6 +134,10 @@ class Rule(nn.Module):
         rule.flip.copy_((gain < 0).int())
         return rule
 
+    def settled(self) -> "Rule":
+        """The rule as a file holds it: itself, or a copy without what only training needs."""
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the stored numbers are."""
