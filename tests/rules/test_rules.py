@@ -22,6 +22,7 @@ SPECS = {
     "float": [{"rule": "float"}],
     "grid": [{"rule": "grid", "bits": 4}, {"rule": "grid", "bits": 9, "n": 64}],
     "accumulator": [{"rule": "accumulator", "n": 16}],
+    "scaled": [{"rule": "scaled", "bits": 8}, {"rule": "scaled", "bits": 16, "masked": True}],
 }
 
 

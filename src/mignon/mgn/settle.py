@@ -1,6 +1,7 @@
 """From a live Classifier to the one that a file holds: BatchNorm absorbed, every number under a rule."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -9,37 +10,59 @@ from torch.nn.utils import parametrize
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
 from mignon.models.graph import Block, absorb, blocks, set_rule, weight_rule
+from mignon.models.reads import read_channels
+from mignon.rules import Rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
+from mignon.rules.scaled import Scaled
+
+
+BIAS_BITS = 16  # of biases beside whole-number weights: steps of 1/32767 of the largest one
 
 
 def settle(classifier: Classifier) -> Classifier:
-    """A copy whose numbers are exactly those that its file will hold. Settling twice changes nothing."""
-    network = absorb(classifier.network)
+    """A copy whose numbers are exactly those that its file will hold. Settling twice changes nothing.
+
+    Numbers that nothing reads (bias and gain of a channel whose every following weight is zero) become neutral.
+    """
+    network = absorb(classifier.network).eval()
     with torch.no_grad():
-        for block, module, tensor in stored_tensors(blocks(network)):
-            if parametrize.is_parametrized(module, tensor):
-                continue
-            latent = getattr(module, tensor).detach()
-            scales = accumulator_scales(network, block, module) if tensor == "bias" else None
-            if scales is None:
-                rule: Float32 | Accumulator = Float32({"rule": "float"}, tuple(latent.shape))
+        found = blocks(network)
+        for _, module, tensor in stored_tensors(found):
+            if tensor == "weight" and not parametrize.is_parametrized(module, tensor):
+                _put_under(Float32({"rule": "float"}, tuple(module.weight.shape)), module, tensor, module.weight)
+        read = read_channels(network, classifier.size)
+        for block, module, tensor in stored_tensors(found):
+            channels = read[block.end.name].to(module.weight.device)
+            rule = weight_rule(module, tensor)
+            if tensor == "weight":
+                assert rule is not None, "every weight has a rule by now"
+                rule.release(~channels)
             else:
-                rule = Accumulator({"rule": "accumulator", "n": STEPS}, tuple(latent.shape))
-                rule.set_scales(scales)
-            rule.fit(latent)
-            set_rule(module, rule, latent, tensor)
-    network.eval()
-    return Classifier(
-        classifier.family,
-        classifier.options,
-        classifier.input,
-        classifier.classes,
-        network,
-        classifier.coder,
-        classifier.recipe,
-        classifier.origin,
-    )
+                latent = torch.where(channels, module.bias, 0.0)
+                if rule is None:
+                    _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
+                elif not torch.equal(latent, module.bias):
+                    rule.fit(latent)
+    return replace(classifier, network=network)
+
+
+def bias_rule(network: torch.fx.GraphModule, block: Block, module: nn.Module, bias: torch.Tensor) -> Rule:
+    """How a bias is stored: in accumulator units between grids; under a scale beside whole numbers; else as float32."""
+    shape = tuple(bias.shape)
+    scales = accumulator_scales(network, block, module)
+    if scales is not None:
+        rule = Accumulator({"rule": "accumulator", "n": STEPS}, shape)
+        rule.set_scales(scales)
+        return rule
+    if isinstance(weight_rule(module), Float32):
+        return Float32({"rule": "float"}, shape)
+    return Scaled.covering(bias, BIAS_BITS)
+
+
+def _put_under(rule: Rule, module: nn.Module, tensor: str, latent: torch.Tensor) -> None:
+    rule.to(latent.device).fit(latent)
+    set_rule(module, rule, latent, tensor)
 
 
 def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]:
