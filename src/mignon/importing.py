@@ -17,6 +17,8 @@ def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tup
     """Header and tensors as our own checkpoints have them; those of ours come back as they are. Raises ModelError."""
     if header.get("family") == "mobilenetv2":
         options = header.get("options") or {}
+        if not isinstance(options, dict):
+            raise ModelError(f"{path}: the options of its network are {options!r}")
         header = {**header, "family": "mobilenetv2-cifar", "options": {"reduction": 4, **options}}
         tensors = {mobilenetv2_name(name): tensor for name, tensor in tensors.items()}
     form = header.get("weights")
@@ -28,7 +30,7 @@ def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tup
 
 
 def mobilenetv2_name(name: str) -> str:
-    """torchvision's name of a MobileNetV2 tensor to ours: `features.N.conv.*` is `body`, the projection a part of it."""
+    """torchvision's name of a MobileNetV2 tensor to ours: `conv` is `body`, and the projection is a part of its own."""
     match = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.(.+)", name)
     if match is None:
         return re.sub(r"^classifier\.1\.", "classifier.", name)

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.utils import parametrize
 
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
@@ -15,7 +14,6 @@ from mignon.rules import Rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
 from mignon.rules.scaled import Scaled
-
 
 BIAS_BITS = 16  # of biases beside whole-number weights: steps of 1/32767 of the largest one
 
@@ -27,27 +25,27 @@ def settle(classifier: Classifier) -> Classifier:
     """
     network = absorb(classifier.network).eval()
     with torch.no_grad():
-        found = blocks(network)
-        for _, module, tensor in stored_tensors(found):
-            if tensor == "weight" and not parametrize.is_parametrized(module, tensor):
-                _put_under(Float32({"rule": "float"}, tuple(module.weight.shape)), module, tensor, module.weight)
+        stored = list(stored_tensors(blocks(network)))
+        for _, module, tensor in stored:
+            if tensor == "weight" and weight_rule(module) is None:
+                weight = module.weight.detach()
+                _put_under(Float32({"rule": "float"}, tuple(weight.shape)), module, tensor, weight)
         read = read_channels(network, classifier.size)
-        for block, module, tensor in stored_tensors(found):
-            channels = read[block.end.name].to(module.weight.device)
-            rule = weight_rule(module, tensor)
-            if tensor == "weight":
-                assert rule is not None, "every weight has a rule by now"
+        for block, module, tensor in stored:
+            rule, value = weight_rule(module, tensor), getattr(module, tensor).detach()
+            channels = read[block.end.name].to(value.device)
+            if tensor == "weight" and rule is not None:
                 rule.release(~channels)
-            else:
-                latent = torch.where(channels, module.bias, 0.0)
-                if rule is None:
-                    _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
-                elif not torch.equal(latent, module.bias):
-                    rule.fit(latent)
+                continue
+            latent = torch.where(channels, value, 0.0)
+            if rule is None:
+                _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
+            elif not torch.equal(latent, value):
+                rule.fit(latent)
     return replace(classifier, network=network)
 
 
-def bias_rule(network: torch.fx.GraphModule, block: Block, module: nn.Module, bias: torch.Tensor) -> Rule:
+def bias_rule(network: torch.fx.GraphModule, block: Block, module: Any, bias: torch.Tensor) -> Rule:
     """How a bias is stored: in accumulator units between grids; under a scale beside whole numbers; else as float32."""
     shape = tuple(bias.shape)
     scales = accumulator_scales(network, block, module)
@@ -60,12 +58,12 @@ def bias_rule(network: torch.fx.GraphModule, block: Block, module: nn.Module, bi
     return Scaled.covering(bias, BIAS_BITS)
 
 
-def _put_under(rule: Rule, module: nn.Module, tensor: str, latent: torch.Tensor) -> None:
+def _put_under(rule: Rule, module: Any, tensor: str, latent: torch.Tensor) -> None:
     rule.to(latent.device).fit(latent)
     set_rule(module, rule, latent, tensor)
 
 
-def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]:
+def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, Any, str]]:
     """The tensors of a settled network in the order of the file: weight, then bias, block by block."""
     for block in found:
         if block.kind in ("conv", "linear") and block.module is not None:
@@ -74,7 +72,7 @@ def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]
                 yield block, block.module, "bias"
 
 
-def accumulator_scales(network: torch.fx.GraphModule, block: Block, module: nn.Module) -> torch.Tensor | None:
+def accumulator_scales(network: torch.fx.GraphModule, block: Block, module: Any) -> torch.Tensor | None:
     """k_input + k_weight for each output channel, when both the input and the weight lie on grids; else None."""
     grid = input_grid(network, block.sources[0])
     rule = weight_rule(module)

@@ -16,7 +16,7 @@ CHANNEL_BY_CHANNEL = (
 
 
 def read_channels(network: fx.GraphModule, size: tuple[int, int, int]) -> dict[str, Tensor]:
-    """For each node by name, which channels (bool) of its value reach the output through weights that are not zero.
+    """Which channels (bool) of each node's value reach the output through weights that are not zero, by node name.
 
     `size`: channels, height, width of the input. From the output back: what only unread channels read is unread too.
     """
@@ -33,7 +33,7 @@ def read_channels(network: fx.GraphModule, size: tuple[int, int, int]) -> dict[s
             continue
         for source, channels in zip(sources, wanted):
             read[source] |= channels
-    return {node.name: channels for node, channels in read.items()}
+    return {node.name: channels for node, channels in read.items() if node.op != "output"}
 
 
 def _wanted(module: Any, read: Tensor, counts: list[int]) -> list[Tensor]:
