@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mignon import mgn
-from mignon.classifier import fresh, load_safetensors, load_trunk
+from mignon.classifier import fresh, load_safetensors, load_trunk, save_safetensors
 from mignon.data.inputs import InputSpec
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
@@ -108,6 +108,16 @@ def test_integers_are_untouched_in_the_decoded_file(made, coder):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
     expected, found = reference.logits(pixels), decoded.logits(pixels)
     assert np.abs(expected - found).mean() < 0.02 * expected.std()
+
+
+def test_a_checkpoint_of_an_imported_network_holds_the_same(made, tmp_path):
+    imported = load_safetensors(made[0]())
+    save_safetensors(imported, tmp_path / "kept.safetensors")
+    kept = load_safetensors(tmp_path / "kept.safetensors")
+    check_integers(kept, made[2])
+    before, after = imported.network.state_dict(), kept.network.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert mgn.encode(kept) == mgn.encode(imported)
 
 
 def test_pruned_weights_stay_zero_when_the_imported_network_is_trained_on(made):
