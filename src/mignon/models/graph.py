@@ -15,7 +15,7 @@ from mignon.rules import Rule
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 WEIGHTED = (nn.Conv2d, nn.Linear)
-VIEWS = (nn.Identity, nn.Flatten)
+VIEWS = (nn.Identity, nn.Flatten, nn.Dropout)
 JOINS = (Add, Concat, GlobalAverage, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 
 

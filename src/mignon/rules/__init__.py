@@ -138,6 +138,13 @@ class Rule(nn.Module):
         """The rule as a file holds it: itself, or a copy without what only training needs."""
         return self
 
+    def release(self, unread: Tensor) -> None:
+        """Give neutral values to numbers that nothing reads: gains of these output channels (bool) and of zero rows."""
+        if self.spec.get("gain"):
+            unread = unread | (self.value().flatten(1) == 0).all(1)
+            self.gain[unread] = 0
+            self.flip[unread] = 0
+
     @property
     def device(self) -> torch.device:
         """Where the stored numbers are."""
