@@ -29,7 +29,10 @@ class Context:
 
 
 class Step(Protocol):
-    """`version` is part of the cache key: raise it when the result changes."""
+    """`version` is part of the cache key: raise it when the result changes.
+
+    A step after which weights are whole numbers says `settles = True`.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -40,6 +43,17 @@ class Step(Protocol):
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The Classifier after the step; the one given stays as it is."""
+
+
+def refuse_after_settled(step: Any, earlier: list[Any]) -> None:
+    """Raise RecipeError when the weights are whole numbers by now, for a step that chooses by float weights."""
+    for before in earlier:
+        if getattr(before, "settles", before.name == "quant"):
+            raise RecipeError(
+                f"{step.name} cannot follow {before.name}: the weights are whole numbers by then (integers of a grid, "
+                "or indices of shared values)",
+                f"put {step.name} before {before.name}, or start from the float file",
+            )
 
 
 def parse_step(text: str) -> Any:
