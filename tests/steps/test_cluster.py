@@ -1,6 +1,7 @@
 """`cluster`: exact k-means in one dimension, codebooks on weights, masks kept, centroids trained by `tune`."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mignon import mgn
 from mignon.classifier import load_safetensors, save_safetensors
+from mignon.coding.forms import entropy_bits
 from mignon.errors import RecipeError
 from mignon.models.graph import weight_rule
 from mignon.progress import Quiet
@@ -226,3 +228,16 @@ def test_deep_compression_is_one_recipe(run, tiny_classifier):
     small = run(recipe, tiny_classifier)
     assert parse_step("cluster=256,linear=16").start == "linear", "the start that its authors found best"
     assert len(mgn.encode(small)) < 0.16 * 4 * sum(w.numel() for w in small.weights().values())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "huffman", "range_"),
+    [("cluster=16", 1.02, 1.0), ("cluster=256,linear=16", 1.02, 1.0), ("cluster=16,shared=true", 1.02, 1.0)],
+)
+def test_indices_of_a_real_network_take_what_their_entropy_says(shared_data, run, recipe, huffman, range_):
+    clustered = run(recipe, load_safetensors(shared_data / "resnet20-cifar10-jpeg.safetensors"))
+    bound = sum(entropy_bits(rule.index.numpy()) for rule in rules(clustered)) / 8
+    for coder, most in [("huffman", huffman), ("range", range_)]:
+        parts = mgn.parts(mgn.encode(replace(clustered, coder=coder)))
+        assert sum(size for name, size in parts if name.endswith(" index")) <= most * bound
+        assert sum(size for name, size in parts if name.endswith(" centroids")) < 0.035 * bound
