@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers import context_for
 
 from mignon import mgn
 from mignon.measure.storage import CHOICES, numbers_of, storage_forms
 from mignon.models.graph import rules_of
-from mignon.progress import Quiet
-from mignon.steps import Context, parse_recipe
+from mignon.steps import parse_recipe
 
 COLUMNS = ("values", "indices", "side", "other", "header")
 
@@ -17,8 +17,7 @@ def about(digits, tiny_classifier, tmp_path):
     def go(recipe, choice="all"):
         classifier = tiny_classifier
         for number, step in enumerate(parse_recipe(recipe.split())):
-            context = Context(digits.train, digits.validation, 0, "cpu", Quiet(), tmp_path / f"{recipe}{number}")
-            classifier = step.apply(classifier, context)
+            classifier = step.apply(classifier, context_for(digits, tmp_path / f"{recipe}{number}"))
         data = mgn.encode(classifier)
         decoded = mgn.decode(data)
         found = storage_forms(decoded, mgn.parts(data), choice)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import context_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +15,7 @@ from mignon.classifier import load_safetensors, save_safetensors
 from mignon.coding.forms import entropy_bits
 from mignon.errors import RecipeError
 from mignon.models.graph import weight_rule
-from mignon.progress import Quiet
-from mignon.steps import Context, parse_recipe, parse_step
+from mignon.steps import parse_recipe, parse_step
 from mignon.steps.cluster.kmeans import STARTS, kmeans, nearest
 
 
@@ -23,8 +23,7 @@ from mignon.steps.cluster.kmeans import STARTS, kmeans, nearest
 def run(digits, tmp_path):
     def go(recipe, classifier, seed=0):
         for number, step in enumerate(parse_recipe(recipe.split())):
-            context = Context(digits.train, digits.validation, seed, "cpu", Quiet(), tmp_path / f"{recipe}{number}")
-            classifier = step.apply(classifier, context)
+            classifier = step.apply(classifier, context_for(digits, tmp_path / f"{recipe}{number}", seed=seed))
         return classifier
 
     return go
