@@ -225,3 +225,23 @@ def test_a_source_without_fitting_centroids_is_refused(problem):
             first.connect(rules)
     with pytest.raises(FormatError):
         second.connect(rules)
+
+
+WILD = st.integers(-(2**31), 2**31 - 1) | st.integers(-6, 6)
+
+
+@given(st.lists(WILD, min_size=2 + 4 + 4 + 3, max_size=2 + 4 + 4 + 3), st.integers(1, 4), st.booleans())
+def test_any_numbers_from_outside_are_refused_or_make_finite_weights(wild, k, masked):
+    values = np.array(wild, np.int64).astype(np.int32)
+    spec = {"rule": "codebook", "k": k} | ({"masked": True} if masked else {})
+    own = {"step": values[:1], "low": values[1:2], "centroids": values[2 : 2 + k - masked]}
+    try:
+        first = Codebook.from_streams(spec, (2, 2), {**own, "index": values[6:10].reshape(2, 2)})
+        second = Codebook.from_streams({**spec, "from": "a.weight"}, (3,), {"index": values[10:]})
+        rules = {"b.weight": second, "a.weight": first}
+        for rule in rules.values():
+            rule.connect(rules)
+    except FormatError:
+        return
+    assert all(bool(torch.isfinite(rule.weight()).all()) for rule in rules.values())
+    assert int(first.uses.sum()) >= sum(int((rule.weight() != 0).sum()) for rule in rules.values())

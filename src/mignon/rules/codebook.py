@@ -85,6 +85,7 @@ class Codebook(Rule):
             self.hold(source)
             source._places(self)
             return
+        self.check()
         own = next((name for name, rule in rules.items() if rule is self), None)
         users = [r for r in rules.values() if isinstance(r, Codebook) and (r is self or r.spec.get("from") == own)]
         places = torch.cat([self._places(user).flatten() for user in users])
