@@ -70,6 +70,12 @@ def test_the_network_of_system_002_in_every_form():
     assert total["bitmap"] == 372_191 and total["flat int32"] == 484_355
     flat = [FORMS["flat"].size(shape, n) for shape, n in NETWORK]
     assert sum(size.values + size.indices for size in flat) / 8 == 286_669.75
+    channels = sum(shape[0] for shape, _ in NETWORK if len(shape) == 4)
+    others = (
+        4 * (4 * channels + 10) + 8 * 52
+    )  # BatchNorm and biases as float32, a counter of 8 bytes for each BatchNorm
+    assert channels == 17_056 and others == 273_352
+    assert 1_040_842 - total["coo"] - others == 163_583 + 53 * (120 + 24), "its container, and list objects in no file"
 
 
 def test_the_formulas_of_system_002_count_sixteen_bits_for_a_place():

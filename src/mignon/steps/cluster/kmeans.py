@@ -58,7 +58,7 @@ class Cluster:
         modules, weights = result.weighted(), result.weights()
         groups = [list(modules)] if self.shared else [[name] for name in modules]
         for number, names in enumerate(groups):
-            linear = self.linear is not None and isinstance(modules[names[0]], nn.Linear)
+            linear = isinstance(modules[names[0]], nn.Linear)
             size = self.linear if linear and self.linear is not None else self.k
             masks = [getattr(weight_rule(modules[name]), "mask", None) for name in names]
             rules = codebooks(
