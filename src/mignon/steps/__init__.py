@@ -52,10 +52,11 @@ def refuse_after_settled(step: Any, earlier: list[Any]) -> None:
     """Raise RecipeError when the weights are whole numbers by now, for a step that chooses by float weights."""
     for before in earlier:
         if getattr(before, "settles", before.name == "quant"):
+            order = "" if step.name == before.name else f"put {step.name} before {before.name}, or "
             raise RecipeError(
-                f"{step.name} cannot follow {before.name}: the weights are whole numbers by then (integers of a grid, "
+                f"{step.name} cannot follow {before.name}: the weights are whole numbers already (integers of a grid, "
                 "or indices of shared values)",
-                f"put {step.name} before {before.name}, or start from the float file",
+                f"{order}start from the float file",
             )
 
 
