@@ -14,6 +14,7 @@ from mignon.models.graph import set_rule
 from mignon.registry import RULES
 from mignon.rules import Rule, build_rule
 from mignon.rules.accumulator import Accumulator
+from mignon.rules.codebook import Codebook
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
 from mignon.rules.scaled import Scaled
@@ -24,6 +25,7 @@ SPECS = {
     "grid": [{"rule": "grid", "bits": 4}, {"rule": "grid", "bits": 9, "n": 64}],
     "accumulator": [{"rule": "accumulator", "n": 16}],
     "scaled": [{"rule": "scaled", "bits": 8}, {"rule": "scaled", "bits": 16, "masked": True}],
+    "codebook": [{"rule": "codebook", "k": 16}, {"rule": "codebook", "k": 5, "masked": True}],
 }
 
 
@@ -40,6 +42,9 @@ def test_every_rule_keeps_the_contract(capsys):
             weight = latent(shape)
             if isinstance(rule, Grid):
                 rule.choose_scales(weight, None)
+            if isinstance(rule, Codebook):
+                rule.index.copy_(torch.arange(weight.numel()).reshape(shape) % spec["k"] - 2)
+                rule.assign(torch.linspace(-1, 1, spec["k"] - rule.masked), -2)
             rule.fit(weight)
             streams = {k: s.values for k, s in rule.streams().items()}
             assert {k: v.shape for k, v in streams.items()} == {
@@ -50,7 +55,7 @@ def test_every_rule_keeps_the_contract(capsys):
             checked += 1
     with capsys.disabled():
         print(f"\n{checked} rules keep the contract")
-    assert checked >= 4
+    assert checked >= 6
 
 
 def test_scales_are_exact_octaves_and_right_to_a_ten_millionth():

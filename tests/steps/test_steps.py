@@ -13,7 +13,7 @@ from mignon.models.graph import weight_rule
 from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
 
-EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
+EXAMPLES = {"cluster": "cluster=4", "code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
 
 
 @pytest.fixture
@@ -133,6 +133,7 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
     ("recipe", "word"),
     [
         ("quant=w8 prune=0.5", "integers"),
+        ("cluster=8 prune=0.5", "shared values"),
         ("quant=w8 quant=w4", "already"),
         ("prune=1", "share"),
         ("prune=x", "number"),

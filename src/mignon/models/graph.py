@@ -116,9 +116,7 @@ def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
     rule = weight_rule(module, tensor)
     if rule is None:
         return getattr(module, tensor).detach()
-    latent = module.parametrizations[tensor].original.detach()
-    mask = getattr(rule, "mask", None)
-    return latent if mask is None else latent * mask
+    return rule.latent(module.parametrizations[tensor].original.detach())
 
 
 def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:
@@ -134,7 +132,7 @@ def rules_of(network: fx.GraphModule) -> dict[str, Rule]:
     found = {}
     for block in blocks(network):
         for tensor in ("weight", "bias") if isinstance(block.module, WEIGHTED) else ():
-            rule = weight_rule(block.module, tensor) if getattr(block.module, tensor) is not None else None
+            rule = weight_rule(block.module, tensor)
             if rule is not None:
                 found[f"{block.name}.{tensor}"] = rule
     return found

@@ -104,13 +104,21 @@ class Rule(nn.Module):
 
     def weight(self) -> Tensor:
         """The weight, a pure function of `spec` and the stored numbers."""
-        value = self.value()
-        if self.spec.get("gain"):
-            from mignon.rules.scales import scale
+        return self.times_gain(self.value())
 
-            gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
-            value = value * per_channel(gain, len(self.shape))
-        return value
+    def times_gain(self, value: Tensor) -> Tensor:
+        """The value times the stored gain of an absorbed BatchNorm, when there is one."""
+        if not self.spec.get("gain"):
+            return value
+        from mignon.rules.scales import scale
+
+        gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
+        return value * per_channel(gain, len(self.shape))
+
+    def latent(self, original: Tensor) -> Tensor:
+        """What training moves, from the float tensor behind this rule: zero where a mask says that nothing is kept."""
+        mask = getattr(self, "mask", None)
+        return original if mask is None else original * mask
 
     def forward(self, latent: Tensor) -> Tensor:
         """While training: fit, and pass the gradient straight through to the latent weight."""

@@ -86,7 +86,7 @@ class Grid(Rule):
             raise FormatError(f"an integer does not fit into {self.spec['bits']} bits")
         if self.zero.numel() and not (int(self.zero.min()) >= 0 and int(self.zero.max()) <= self.top):
             raise FormatError("a zero point is out of range")
-        if self.k.numel() and int(self.k.abs().max()) > LARGEST_OCTAVE * self.steps:
+        if self.k.numel() and int(self.k.long().abs().max()) > LARGEST_OCTAVE * self.steps:
             raise FormatError("a scale is out of range")
 
     # ---- scales and zero points, spread over the weights ----

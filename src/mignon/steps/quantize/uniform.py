@@ -16,8 +16,9 @@ from mignon.errors import RecipeError
 from mignon.models.activations import insert_grids
 from mignon.models.graph import WEIGHTED, Block, blocks, latent_weight, norm_gain, set_rule, weight_rule
 from mignon.registry import STEPS
+from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
-from mignon.steps import Context
+from mignon.steps import Context, refuse_after_settled
 from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
 from mignon.steps.quantize.ranges import cover_of
 from mignon.steps.quantize.rounding import best_integers, gram, near
@@ -57,6 +58,11 @@ class Quantize:
         if any(b is not None and not 2 <= b <= 16 for b in (self.first, self.last)):
             raise RecipeError("first and last must be 2 to 16 bits", "for example: quant=w4a8,first=8,last=8")
 
+    @property
+    def settles(self) -> bool:
+        """Whether weights are whole numbers afterwards."""
+        return self.bits()[0] is not None
+
     def bits(self) -> tuple[int | None, int | None]:
         """(weight bits or None, activation bits or None). Raises RecipeError."""
         match = re.fullmatch(r"(?:w(\d{1,2}))?(?:a(\d{1,2}))?", self.widths)
@@ -69,14 +75,11 @@ class Quantize:
         return weight, activation
 
     def check(self, earlier: list[Any]) -> None:
-        """Quantizing integers again would round twice."""
+        """Quantizing whole numbers again would round twice."""
         weight, activation = self.bits()
-        before = [step.bits() for step in earlier if step.name == "quant"]
-        if weight is not None and any(w is not None for w, _ in before):
-            raise RecipeError(
-                "quant cannot follow quant: the weights are integers already", "start from the float file"
-            )
-        if activation is not None and any(a is not None for _, a in before):
+        if weight is not None:
+            refuse_after_settled(self, earlier)
+        if activation is not None and any(step.name == "quant" and step.bits()[1] is not None for step in earlier):
             raise RecipeError(
                 "quant cannot follow quant: the activations are on grids already", "start from the float file"
             )
@@ -106,7 +109,13 @@ class Quantize:
     def quantize(self, result: Classifier, block: Block, bits: int, before: Tensor, now: Tensor) -> None:
         """Put one weight on a grid."""
         module: Any = block.module
-        mask = getattr(weight_rule(module), "mask", None)
+        present = weight_rule(module)
+        if present is not None and not isinstance(present, Float32):
+            raise RecipeError(
+                f"the weights of {block.name} are whole numbers already (rule {present.name})",
+                "quantize its activations only: quant=a8",
+            )
+        mask = getattr(present, "mask", None)
         latent = latent_weight(module)
         spec: dict[str, Any] = {"rule": "grid", "bits": bits}
         spec |= {"per": int(self.per) if self.per.isdigit() else self.per} if self.per != "channel" else {}
