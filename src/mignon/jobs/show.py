@@ -25,8 +25,9 @@ def show(
 ) -> dict[str, Any]:
     """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
 
-    Returns `layers` (name, kind, shape C x H x W, parameters, macs), `parameters`, `macs`, `peak_activation_bytes`, and
-    for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to `size_bytes`. Raises MignonError.
+    Returns `layers` (name, kind, shape C x H x W, parameters, macs, weights, nonzeros), `parameters`, `macs`,
+    `peak_activation_bytes`, and for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to
+    `size_bytes`. Raises MignonError.
     """
     if not Path(thing).expanduser().exists() and str(thing) in MODELS:
         family, options = str(thing), {} if width is None else {"width": width}

@@ -1,0 +1,156 @@
+"""Pruning of single weights: how many go, which, what stays, and what is said."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mignon import mgn
+from mignon.errors import RecipeError
+from mignon.models.graph import layers
+from mignon.progress import Quiet
+from mignon.steps import Context, parse_recipe
+from mignon.steps.prune.magnitude import fisher_saliency
+from mignon.steps.prune.masks import lowest_removed
+
+
+class Listening(Quiet):
+    """Keeps the lines."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def run(digits, tmp_path):
+    def go(recipe, classifier, screen=None):
+        for number, step in enumerate(parse_recipe(recipe.split())):
+            context = Context(
+                digits.train, digits.validation, 0, "cpu", screen or Quiet(), tmp_path / f"{recipe}{number}"
+            )
+            classifier = step.apply(classifier, context)
+        return classifier
+
+    return go
+
+
+def sizes(classifier):
+    return {name: w.numel() for name, w in classifier.weights().items()}
+
+
+def zeros(classifier):
+    return {name: int((m.weight == 0).sum()) for name, m in classifier.weighted().items()}
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=4), st.data())
+def test_exactly_the_lowest_go_and_what_is_gone_stays_gone(rows, data):
+    scores = {str(i): torch.tensor(row, dtype=torch.float32) for i, row in enumerate(rows)}
+    masks = {
+        name: torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(s), max_size=len(s))))
+        for name, s in scores.items()
+    }
+    total = sum(len(s) for s in scores.values())
+    amount = data.draw(st.integers(0, total))
+    result = lowest_removed(scores, masks, amount)
+    flat, before = torch.cat(list(scores.values())), torch.cat(list(masks.values()))
+    after = torch.cat(list(result.values()))
+    assert not bool((after & ~before).any())
+    assert int((~after).sum()) == max(amount, int((~before).sum()))
+    gone, kept = flat[before & ~after], flat[after]
+    assert not len(gone) or not len(kept) or gone.max() <= kept.min()
+    places = torch.arange(total)
+    for value in gone.unique():  # among equals the first go
+        equal = before & (flat == value)
+        assert not bool(after[equal].any()) or places[equal & after].min() > places[equal & ~after].max()
+
+
+@pytest.mark.parametrize("by", ["magnitude", "sensitivity"])
+def test_each_layer_loses_the_same_share(run, tiny_classifier, by):
+    pruned = run(f"prune=0.3,scope=layer,by={by}", tiny_classifier)
+    assert zeros(pruned) == {name: round(0.3 * n) for name, n in sizes(tiny_classifier).items()}
+
+
+def test_skipped_layers_stay_whole_and_do_not_count(run, tiny_classifier):
+    total = sizes(tiny_classifier)
+    for skip, names in (("first+last", ("0", "11")), ("3", ("3",)), ("first+3+0", ("0", "3"))):
+        gone = zeros(run(f"prune=0.5,skip={skip}", tiny_classifier))
+        assert all(gone[name] == 0 for name in names)
+        assert sum(gone.values()) == round(0.5 * sum(n for name, n in total.items() if name not in names))
+
+
+def test_an_unknown_layer_is_named_with_those_that_there_are(run, tiny_classifier):
+    with pytest.raises(RecipeError, match=r"'4x'(.|\n)*layers: 0, 3, 7, 11"):
+        run("prune=0.5,skip=first+4x", tiny_classifier)
+    with pytest.raises(RecipeError, match="no layer to prune"):
+        run("prune=0.5,skip=0+3+7+11", tiny_classifier)
+
+
+@pytest.mark.parametrize("second", ["prune=0.8", "prune=0.8,by=sensitivity", "prune=0.2", "prune=0.8,scope=layer"])
+def test_what_was_pruned_stays_pruned(run, tiny_classifier, second):
+    once = run("prune=0.5", tiny_classifier)
+    twice = run(f"prune=0.5 {second}", tiny_classifier)
+    for a, b in zip(once.weighted().values(), twice.weighted().values()):
+        assert bool((b.weight[a.weight == 0] == 0).all())
+    if second == "prune=0.8":
+        assert sum(zeros(twice).values()) == round(0.8 * sum(sizes(twice).values()))
+    if second == "prune=0.2":
+        assert zeros(twice) == zeros(once)
+
+
+def test_sensitivity_is_squared_weight_times_mean_squared_gradient(tiny_classifier, digits):
+    saliency = fisher_saliency(tiny_classifier, digits.train, 0, images=5)
+    chosen = np.sort(np.random.default_rng(0).choice(len(digits.train), 5, replace=False))
+    weight = tiny_classifier.weights()["7"]
+    place, step = (2, 3, 1, 1), 1e-2
+    slopes = []
+    for index in chosen:
+        losses = []
+        for sign in (1, -1):
+            moved = tiny_classifier.copy()
+            with torch.no_grad():
+                moved.weighted()["7"].weight[place] += sign * step
+            scores = torch.from_numpy(moved.logits(np.array(digits.train.images[index : index + 1]))).double()
+            losses.append(-float(torch.log_softmax(scores, 1)[0, digits.train.labels[index]]))
+        slopes.append((losses[0] - losses[1]) / (2 * step))
+    expected = float(weight[place]) ** 2 * np.mean(np.square(slopes))
+    assert float(saliency["7"][place]) == pytest.approx(expected, rel=0.02)
+
+
+def test_sensitivity_is_the_same_with_two_threads_and_after_a_mask(run, tiny_classifier, digits):
+    one = fisher_saliency(tiny_classifier, digits.train, 0, images=8)
+    torch.set_num_threads(2)
+    try:
+        two = fisher_saliency(tiny_classifier, digits.train, 0, images=8)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    masked = fisher_saliency(run("prune=0", tiny_classifier), digits.train, 0, images=8)
+    assert all(torch.equal(one[name], masked[name]) for name in one)
+
+
+def test_the_layers_say_how_many_weights_are_not_zero(run, tiny_classifier):
+    pruned = run("prune=0.7", tiny_classifier)
+    rows = layers(mgn.decode(mgn.encode(pruned)).network, pruned.size)
+    assert sum(row.nonzeros for row in rows) == pruned.nonzeros()
+    gone = zeros(pruned)
+    assert {row.name: row.weights - row.nonzeros for row in rows if row.weights} == gone
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word"),
+    [
+        ("prune=0.5,scope=channel", "global or layer"),
+        ("prune=0.5,by=gradient", "magnitude or sensitivity"),
+        ("prune=-0.1", "share"),
+    ],
+)
+def test_settings_that_make_no_sense_say_what_to_type(recipe, word):
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(recipe.split())
+    assert word in str(error.value)
