@@ -13,6 +13,7 @@ from mignon.progress import Quiet
 from mignon.steps import Context, parse_recipe
 from mignon.steps.prune.magnitude import fisher_saliency
 from mignon.steps.prune.masks import lowest_removed
+from mignon.steps.prune.rounds import remaining
 
 
 class Listening(Quiet):
@@ -142,12 +143,82 @@ def test_the_layers_say_how_many_weights_are_not_zero(run, tiny_classifier):
     assert {row.name: row.weights - row.nonzeros for row in rows if row.weights} == gone
 
 
+def test_remaining_weights_of_system_002_round_by_round():
+    left = remaining(2_202_560, 0.2, 15)
+    assert left == [
+        1_762_048, 1_409_639, 1_127_712, 902_170, 721_736, 577_389, 461_912, 369_530, 295_624, 236_500, 189_200,
+        151_360, 121_088, 96_871, 77_497,
+    ]  # fmt: skip
+    for number, count in enumerate(left, 1):
+        assert 1 - count / 2_202_560 == pytest.approx(1 - 0.8**number, abs=1e-5)
+    assert remaining(6, 0.2, 9) == [5, 4]
+    assert remaining(4, 0.2, 9) == []
+
+
+def test_every_round_removes_the_smallest_and_says_so(run, tiny_classifier):
+    screen = Listening()
+    pruned = run("prune-rounds=0.5,rounds=3,epochs=1,drop=100", tiny_classifier, screen)
+    total = sum(sizes(tiny_classifier).values())
+    left = remaining(total, 0.5, 3)
+    assert pruned.nonzeros() == left[-1]
+    said = [line for line in screen.lines if line.startswith("round ")]
+    assert len(said) == 3
+    for line, count in zip(said, left):
+        assert f"{100 * (1 - count / total):.2f} % zero" in line and "threshold" in line and "validation" in line
+    first = run("prune-rounds=0.5,rounds=1,epochs=1,drop=100", tiny_classifier)
+    for a, b in zip(first.weighted().values(), pruned.weighted().values()):
+        assert bool((b.weight[a.weight == 0] == 0).all())
+
+
+def test_rounds_after_pruning_go_on_from_its_zeros(run, tiny_classifier):
+    half = run("prune=0.5", tiny_classifier)
+    more = run("prune=0.5 prune-rounds=0.2,rounds=1,epochs=1,drop=100", tiny_classifier)
+    assert more.nonzeros() == half.nonzeros() - int(0.2 * half.nonzeros())
+
+
+def test_a_round_that_loses_too_much_is_not_kept(run, tiny_classifier):
+    trained = run("tune=4,lr=0.1", tiny_classifier)
+    screen = Listening()
+    pruned = run("prune-rounds=0.95,rounds=3,epochs=1,lr=1e-6,drop=5", trained, screen)
+    assert pruned.nonzeros() == trained.nonzeros()
+    assert screen.warnings == ["prune-rounds: round 1 loses more than 5 points; nothing is pruned"]
+    state, same = pruned.network.state_dict(), trained.network.state_dict()
+    assert all(torch.equal(state[name], same[name]) for name in same)
+
+
+class StopsAt(Quiet):
+    """Interrupts at a line, as Ctrl-C would between two rounds."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.start, self.lines = start, []
+
+    def say(self, text):
+        self.lines.append(text)
+        if text.startswith(self.start):
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_step_goes_on_at_its_round(run, tiny_classifier):
+    recipe = "prune-rounds=0.5,rounds=3,epochs=2,drop=100"
+    expected = run("prune-rounds=0.5,rounds=3,epochs=2,drop=100.0", tiny_classifier).network.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tiny_classifier, StopsAt("round 2/3"))
+    screen = Listening()
+    found = run(recipe, tiny_classifier, screen).network.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len([line for line in screen.lines if line.startswith("epoch ")]) == 2  # those of round 3 only
+
+
 @pytest.mark.parametrize(
     ("recipe", "word"),
     [
         ("prune=0.5,scope=channel", "global or layer"),
         ("prune=0.5,by=gradient", "magnitude or sensitivity"),
         ("prune=-0.1", "share"),
+        ("prune-rounds=1", "between 0 and 1"),
+        ("prune-rounds=0.2,rounds=0", "one round"),
+        ("quant=w8 prune-rounds=0.2", "integers"),
     ],
 )
 def test_settings_that_make_no_sense_say_what_to_type(recipe, word):

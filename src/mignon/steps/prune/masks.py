@@ -1,6 +1,5 @@
 """What all pruning steps share: which weights are kept so far, which go next, and masks on the layers."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -59,11 +58,6 @@ def put_masks(classifier: Classifier, masks: dict[str, Tensor]) -> None:
         rule = Float32.masked(mask)
         rule.fit(weights[name])
         set_rule(modules[name], rule, weights[name] * mask)
-
-
-def count(masks: Iterable[Tensor]) -> int:
-    """How many weights are kept."""
-    return sum(int(mask.sum()) for mask in masks)
 
 
 def without(skip: str, names: list[str], step: str) -> list[str]:
