@@ -13,6 +13,7 @@ from mignon.progress import Quiet
 from mignon.steps import Context, parse_recipe
 from mignon.steps.prune.magnitude import fisher_saliency
 from mignon.steps.prune.masks import lowest_removed
+from mignon.steps.prune.pattern import pattern_mask
 from mignon.steps.prune.rounds import remaining
 
 
@@ -210,6 +211,35 @@ def test_an_interrupted_step_goes_on_at_its_round(run, tiny_classifier):
     assert len([line for line in screen.lines if line.startswith("epoch ")]) == 2  # those of round 3 only
 
 
+@given(st.integers(1, 7), st.integers(1, 4), st.integers(2, 5), st.data())
+def test_of_every_group_of_inputs_the_largest_stay(inputs, outputs, group, data):
+    keep = data.draw(st.integers(1, group - 1))
+    count = outputs * inputs * 2
+    scores = torch.tensor(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))).float()
+    mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    scores, mask = (x.reshape(outputs, inputs, 1, 2) for x in (scores, mask))
+    result = pattern_mask(scores, mask, keep, group)
+    for o in range(outputs):
+        for x in range(2):
+            for first in range(0, inputs, group):
+                members = range(first, min(first + group, inputs))
+                quota = int(np.ceil(len(members) * keep / group))
+                alive = [i for i in members if mask[o, i, 0, x]]
+                best = sorted(alive, key=lambda i: -scores[o, i, 0, x])[:quota]
+                assert [i for i in members if result[o, i, 0, x]] == sorted(best)
+
+
+def test_two_of_four_in_the_layers_that_have_four_inputs(run, tiny_classifier):
+    screen = Listening()
+    pruned = run("prune-nm=2:4", tiny_classifier, screen)
+    total = sizes(tiny_classifier)
+    assert zeros(pruned) == {name: 0 if name == "0" else n // 2 for name, n in total.items()}
+    assert screen.lines == ["prune-nm: left alone for fewer than 4 inputs: 0"]
+    assert zeros(run("prune-nm=1:3", tiny_classifier))["3"] == 16 * 9 * (8 - 3)
+    tuned = run("prune-nm=2:4 tune=1", tiny_classifier)
+    assert zeros(tuned) == zeros(pruned)
+
+
 @pytest.mark.parametrize(
     ("recipe", "word"),
     [
@@ -218,6 +248,9 @@ def test_an_interrupted_step_goes_on_at_its_round(run, tiny_classifier):
         ("prune=-0.1", "share"),
         ("prune-rounds=1", "between 0 and 1"),
         ("prune-rounds=0.2,rounds=0", "one round"),
+        ("prune-nm=4:4", "N below M"),
+        ("prune-nm=2", "prune-nm=2:4"),
+        ("prune-nm=0:4", "N below M"),
         ("quant=w8 prune-rounds=0.2", "integers"),
     ],
 )
