@@ -16,6 +16,7 @@ from mignon.steps import Context, parse_recipe, parse_step, write_step
 EXAMPLES = {
     "code": "code=range",
     "prune": "prune=0.5",
+    "prune-channels": "prune-channels=0.5",
     "prune-nm": "prune-nm=2:4",
     "prune-rounds": "prune-rounds=0.5,rounds=2,epochs=1,drop=100",
     "quant": "quant=w4a8",

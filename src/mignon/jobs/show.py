@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mignon import mgn
-from mignon.classifier import Classifier, fresh, parameter_count
+from mignon.classifier import Classifier, fresh
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
 from mignon.jobs.load import load_with_size
@@ -50,7 +50,7 @@ def show(
     about |= {
         "file": str(path),
         "size_bytes": len(stored),
-        "ratio": 4 * about["parameters"] / len(stored),
+        "ratio": 4 * classifier.full_parameters / len(stored),
         "classes": list(classifier.classes),
         "input": asdict(classifier.input),
         "coder": classifier.coder,
@@ -69,9 +69,7 @@ def _network(classifier: Classifier) -> dict[str, Any]:
     return {
         "family": classifier.family,
         "options": classifier.options,
-        "parameters": parameter_count(
-            classifier.family, classifier.options, len(classifier.classes), classifier.input.channels
-        ),
+        "parameters": classifier.parameters,
         "macs": sum(row.macs for row in rows),
         "peak_activation_bytes": peak_activation_bytes(classifier.network, classifier.size, bits),
         "layers": [asdict(row) for row in rows],

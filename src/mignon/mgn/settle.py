@@ -1,6 +1,7 @@
 """From a live Classifier to the one that a file holds: BatchNorm absorbed, every number under a rule."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -30,16 +31,7 @@ def settle(classifier: Classifier) -> Classifier:
             rule.fit(latent)
             set_rule(module, rule, latent, tensor)
     network.eval()
-    return Classifier(
-        classifier.family,
-        classifier.options,
-        classifier.input,
-        classifier.classes,
-        network,
-        classifier.coder,
-        classifier.recipe,
-        classifier.origin,
-    )
+    return replace(classifier, network=network)
 
 
 def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]:
