@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch_pruning
+from helpers import context_for
 from torch import nn
 
 from mignon import mgn
@@ -89,7 +90,7 @@ def images(count=4):
 
 def prune(classifier, *texts, screen=None):
     for step in parse_recipe(texts):
-        classifier = step.apply(classifier, Context(None, None, 0, "cpu", screen or Quiet(), None))
+        classifier = step.apply(classifier, Context(None, None, 0, "cpu", screen or Quiet(), None, None))
     return dataclasses.replace(classifier, recipe=texts)
 
 
@@ -199,8 +200,7 @@ def test_masks_are_cut_with_their_channels():
 def test_a_narrow_network_can_be_tuned_and_quantized(digits, tiny_classifier, tmp_path):
     classifier = tiny_classifier
     for number, step in enumerate(parse_recipe(["prune-channels=0.5", "tune=2", "quant=w4a8", "tune=1", "code=range"])):
-        context = Context(digits.train, digits.validation, 0, "cpu", Quiet(), tmp_path / str(number))
-        classifier = step.apply(classifier, context)
+        classifier = step.apply(classifier, context_for(digits, tmp_path / str(number)))
     decoded = mgn.decode(mgn.encode(classifier))
     assert decoded.widths == {"0": 4, "3": 8, "7": 8}
     pixels = np.array(digits.test.images[:100])

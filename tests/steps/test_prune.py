@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import context_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,8 @@ from mignon import mgn
 from mignon.errors import RecipeError
 from mignon.models.graph import layers
 from mignon.progress import Quiet
-from mignon.steps import Context, parse_recipe
+from mignon.steps import parse_recipe
+from mignon.steps.prune.gradual import sparsity
 from mignon.steps.prune.magnitude import fisher_saliency
 from mignon.steps.prune.masks import lowest_removed
 from mignon.steps.prune.pattern import pattern_mask
@@ -32,9 +34,7 @@ class Listening(Quiet):
 def run(digits, tmp_path):
     def go(recipe, classifier, screen=None):
         for number, step in enumerate(parse_recipe(recipe.split())):
-            context = Context(
-                digits.train, digits.validation, 0, "cpu", screen or Quiet(), tmp_path / f"{recipe}{number}"
-            )
+            context = context_for(digits, tmp_path / f"{recipe}{number}", screen=screen or Quiet())
             classifier = step.apply(classifier, context)
         return classifier
 
@@ -211,6 +211,42 @@ def test_an_interrupted_step_goes_on_at_its_round(run, tiny_classifier):
     assert len([line for line in screen.lines if line.startswith("epoch ")]) == 2  # those of round 3 only
 
 
+def test_the_share_grows_by_the_cubic_of_the_paper():
+    for start, target, epochs in ((0.0, 0.9, 6), (0.5, 0.8, 4), (0.2, 0.2, 3)):
+        for epoch in range(epochs + 1):
+            expected = target + (start - target) * (1 - epoch / epochs) ** 3
+            assert sparsity(start, target, epoch / epochs) == pytest.approx(expected)
+        assert sparsity(start, target, 0) == pytest.approx(start) and sparsity(start, target, 1) == target
+
+
+def test_zeros_grow_while_training_and_only_full_epochs_are_chosen(run, tiny_classifier):
+    trained = run("tune=6,lr=0.1", tiny_classifier)
+    screen = Listening()
+    pruned = run("prune=0.3 prune-gradually=0.95,epochs=5,lr=1e-6", trained, screen)
+    total = sum(sizes(trained).values())
+    expected = [round(sparsity(round(0.3 * total) / total, 0.95, i / 3) * total) for i in (1, 2, 3)]
+    assert [line for line in screen.lines if line.startswith("after")] == [
+        f"after epoch {i}: {100 * n / total:.2f} % zero" for i, n in enumerate(expected, 1)
+    ]
+    accuracy = [line.split("validation ")[1].split(" %")[0] for line in screen.lines if line.startswith("epoch")]
+    assert float(accuracy[0]) > max(map(float, accuracy[2:])) + 5  # the first epoch would be the best one
+    assert total - pruned.nonzeros() == round(0.95 * total)
+    for a, b in zip(run("prune=0.3", trained).weighted().values(), pruned.weighted().values()):
+        assert bool((b.weight[a.weight == 0] == 0).all())
+    assert mgn.decode(mgn.encode(pruned)).nonzeros() == pruned.nonzeros()
+
+
+@pytest.mark.parametrize("line", ["epoch 1/4", "epoch 2/4", "epoch 3/4"])
+def test_interrupted_gradual_pruning_goes_on_where_it_was(run, tiny_classifier, line):
+    expected = run("prune-gradually=0.90,epochs=4", tiny_classifier).network.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        run("prune-gradually=0.9,epochs=4", tiny_classifier, StopsAt(line))
+    screen = Listening()
+    found = run("prune-gradually=0.9,epochs=4", tiny_classifier, screen).network.state_dict()
+    assert screen.lines[0].startswith("continuing at epoch")
+    assert expected.keys() == found.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 @given(st.integers(1, 7), st.integers(1, 4), st.integers(2, 5), st.data())
 def test_of_every_group_of_inputs_the_largest_stay(inputs, outputs, group, data):
     keep = data.draw(st.integers(1, group - 1))
@@ -248,6 +284,8 @@ def test_two_of_four_in_the_layers_that_have_four_inputs(run, tiny_classifier):
         ("prune=-0.1", "share"),
         ("prune-rounds=1", "between 0 and 1"),
         ("prune-rounds=0.2,rounds=0", "one round"),
+        ("prune-gradually=1", "share"),
+        ("prune-gradually=0.5,epochs=0", "one epoch"),
         ("prune-nm=4:4", "N below M"),
         ("prune-nm=2", "prune-nm=2:4"),
         ("prune-nm=0:4", "N below M"),

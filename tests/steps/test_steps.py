@@ -17,6 +17,7 @@ EXAMPLES = {
     "code": "code=range",
     "prune": "prune=0.5",
     "prune-channels": "prune-channels=0.5",
+    "prune-gradually": "prune-gradually=0.5,epochs=2",
     "prune-nm": "prune-nm=2:4",
     "prune-rounds": "prune-rounds=0.5,rounds=2,epochs=1,drop=100",
     "quant": "quant=w4a8",
