@@ -27,6 +27,7 @@ RECIPES = [
     ["quant=w8a8"],
     ["prune=0.5", "quant=w3a4"],
     ["prune=0.5", "quant=w4a8", "tune=1"],
+    ["prune-channels=0.5", "prune=0.5", "quant=w4a8"],
 ]
 
 
@@ -215,7 +216,7 @@ def check_mutants(files: list[bytes], count: int, seed: int) -> dict[str, float]
 
 
 def mutant_files(classifier, apply) -> list[bytes]:
-    recipes = [[], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"]]
+    recipes = [[], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"], ["prune-channels=0.5"]]
     return [
         mgn.encode(dataclasses.replace(apply(classifier, recipe), coder=coder))
         for recipe in recipes
