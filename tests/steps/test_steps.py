@@ -13,7 +13,17 @@ from mignon.models.graph import weight_rule
 from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
 
-EXAMPLES = {"cluster": "cluster=4", "code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
+EXAMPLES = {
+    "cluster": "cluster=4",
+    "code": "code=range",
+    "prune": "prune=0.5",
+    "prune-channels": "prune-channels=0.5",
+    "prune-gradually": "prune-gradually=0.5,epochs=2",
+    "prune-nm": "prune-nm=2:4",
+    "prune-rounds": "prune-rounds=0.5,rounds=2,epochs=1,drop=100",
+    "quant": "quant=w4a8",
+    "tune": "tune=1",
+}
 
 
 @pytest.fixture

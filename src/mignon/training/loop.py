@@ -94,13 +94,14 @@ def fit(
     screen: Screen,
     objective: Objective = CROSS_ENTROPY,
     after_epoch: Callable[[Classifier, int], None] | None = None,
+    choose_from: int = 1,
 ) -> Fitted:
     """Train `classifier` in place and give the epoch that is best on validation.
 
     `folder` gets `checkpoint.safetensors` after every epoch and on Ctrl-C (KeyboardInterrupt follows); a checkpoint of
     the same start and settings that is already there is continued. `after_epoch(classifier, epoch)` may change the
-    network after the last step of each epoch (counted from 1), before it is judged. Raises MignonError when the loss is
-    not finite.
+    network after the last step of each epoch (counted from 1), before it is judged; epochs before `choose_from` are not
+    chosen. Raises MignonError when the loss is not finite.
     """
     from lightning_fabric import Fabric
 
@@ -160,7 +161,8 @@ def fit(
             refit(network)
             top1, loss_value = validate(classifier, validation, str(fabric.device))
             last_rate = learning_rate((epoch + 1) * steps - 1, settings.epochs * steps, settings)
-            state.close_epoch(network, steps, last_rate, top1, loss_value, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            state.close_epoch(network, steps, last_rate, top1, loss_value, seconds, epoch + 1 >= choose_from)
             save_progress(path, state, network, optimizer)
             last = state.history[-1]
             screen.say(
