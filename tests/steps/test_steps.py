@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from examples import EXAMPLES
 
 from mignon.errors import RecipeError
 from mignon.models.activations import grids_of
@@ -12,8 +13,6 @@ from mignon.models.graph import weight_rule
 from mignon.progress import Quiet
 from mignon.registry import STEPS
 from mignon.steps import Context, parse_recipe, parse_step, write_step
-
-EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def run(digits, tmp_path):
 def test_every_step_keeps_the_contract(run, tiny_classifier, capsys):
     checked = 0
     for name in STEPS:
-        text = EXAMPLES[name]
+        text = EXAMPLES[name][0]
         step = parse_step(text)
         assert parse_step(write_step(step)) == step
         assert STEPS[name].summary and isinstance(STEPS[name].version, int)
