@@ -100,7 +100,7 @@ def test_every_registered_step_is_among_the_examples(capsys):
         print(f"\nsequences are drawn from {sum(map(len, EXAMPLES.values()))} settings of {len(EXAMPLES)} steps")
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(texts=SEQUENCES)
 def test_any_sequence_is_refused_with_a_reason_or_its_file_is_what_was_measured(pipeline, images, start, texts):
     live = go(pipeline(start), texts)
@@ -122,7 +122,7 @@ def test_any_sequence_is_refused_with_a_reason_or_its_file_is_what_was_measured(
     assert list(again.recipe) == [point.step for point in live[1:]]
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(before=SEQUENCES, after=SEQUENCES)
 def test_a_file_can_be_given_to_further_steps(pipeline, images, start, before, after):
     first = go(pipeline(start), before)[-1]

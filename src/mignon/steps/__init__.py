@@ -25,7 +25,7 @@ class Context:
     seed: int
     device: str
     screen: Screen
-    folder: Path  # where a long step may keep what it needs to go on after an interruption
+    folder: Path  # where a long step may keep what it needs to go on; after it only history.json files stay
 
 
 class Step(Protocol):
