@@ -11,7 +11,6 @@ from examples import EXAMPLES
 import mignon
 from mignon.errors import RecipeError
 from mignon.progress import Quiet
-from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step
 
 SOURCE = str(Path(mignon.__file__).parent)

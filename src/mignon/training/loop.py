@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass
 class Fitted:
-    """The classifier of the best epoch (on validation), that epoch, and one record an epoch (`history.json` in its folder)."""
+    """The classifier of the best epoch (on validation), that epoch, and one record an epoch (kept as `history.json`)."""
 
     classifier: Classifier
     best_epoch: int
