@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass
 class Fitted:
-    """The classifier of the best epoch (on validation), that epoch, and one record an epoch (kept as `history.json`)."""
+    """The classifier of the best epoch (on validation), that epoch, and a record an epoch (`history.json`)."""
 
     classifier: Classifier
     best_epoch: int
