@@ -377,7 +377,10 @@ def rm(*runs: str, json: Json = False) -> None:
 
 @app.command
 def report(
-    *runs: str, out: Annotated[Path | None, Parameter(help="The page to write.")] = None, json: Json = False
+    *runs: str,
+    out: Annotated[Path | None, Parameter(help="The page to write.")] = None,
+    analysis: Annotated[bool, Parameter(negative="", help="Add pictures of kernels, indices and weights.")] = False,
+    json: Json = False,
 ) -> None:
     """Write one offline page about one or several runs.
 
@@ -388,7 +391,7 @@ def report(
     """
     from mignon.jobs.report import report as job
 
-    path = job(list(runs), out=out)
+    path = job(list(runs), out=out, analysis=analysis)
     if json:
         print_json({"report": str(path)})
     else:
