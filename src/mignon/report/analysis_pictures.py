@@ -129,8 +129,8 @@ def _uses(table: Table, number: int) -> Picture:
         svg = to_svg(figure, "How often each layer uses each index", f"uses-{number}")
     ranges = any(" to " in column for column in table.columns)
     note = (
-        f"One column {'a range of indices' if ranges else 'an index'}, as strong as the root of its share of the layer's "
-        "most frequent one; white: never used."
+        f"One column {'a range of indices' if ranges else 'an index'}, as strong as the root of its share of the "
+        "layer's most frequent one; empty: never used."
     )
     rows = []
     for name, row in zip(table.rows, table.values):
