@@ -7,5 +7,5 @@ EXAMPLES = {
     "code": ("code=range", "code=huffman", "code=packed"),
     "prune": ("prune=0.5", "prune=0", "prune=0.9"),
     "quant": ("quant=w4a8", "quant=w8", "quant=w2a4"),
-    "tune": ("tune=1,share=0.05", "tune=2,share=0.05,lr=0.2"),
+    "tune": ("tune=1,share=0.05", "tune=2,share=0.05,lr=0.2", "tune=2,share=0.05,teacher=parent"),
 }

@@ -1,6 +1,7 @@
 """The pictures of an analysis, with the same numbers as tables. Imported only where one is asked for."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -79,7 +80,7 @@ def _tuning(stages: list[Stage], number: int) -> Picture:
     return Picture("Epochs of the steps", svgs, f"{names}.{line}", "curves", heads, rows)
 
 
-def _record(entry: dict) -> list[str]:
+def _record(entry: dict[str, Any]) -> list[str]:
     losses = [entry.get(key) for key in ("train_loss", "validation_loss")]
     tops = [percent(entry.get(key)) for key in ("train_top1", "validation_top1")]
     return [*(MISSING if loss is None else f"{loss:.4f}" for loss in losses), *tops]
@@ -152,7 +153,7 @@ def _scales(values: np.ndarray, number: int) -> Picture:
     edges = np.arange(low, high + 1e-9, 0.25)
     with rc_context(STYLE):
         figure, axes = new_figure(2.6)
-        axes.hist(values, edges, color=SERIES[0])
+        axes.hist(values, edges.tolist(), color=SERIES[0])
         axes.set_xlabel("log2 of the scale")
         axes.set_title("output channels")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -199,7 +200,7 @@ def _heat(table: Table, what: str, name: str, xlabel: str, ylabel: str) -> str:
         )
         _cells(axes, table.values, 7.5 if count > NARROW else 9)
         axes.set_yticks(range(len(table.rows)), [short(n, 24) for n in table.rows], fontsize=9)
-        turned = {"rotation": 90, "rotation_mode": "anchor", "ha": "left", "va": "center"}
+        turned: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "left", "va": "center"}
         axes.set_xticks(range(len(table.columns)), [short(n, 24) for n in table.columns], fontsize=9, **turned)
         axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
         axes.set_xlabel(xlabel)
