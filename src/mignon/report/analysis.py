@@ -32,8 +32,8 @@ class Table:
     columns: list[str]
     values: np.ndarray
 
-    def __bool__(self) -> bool:
-        return bool(self.values.size)
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 EMPTY = Table([], [], np.zeros((0, 0)))
@@ -150,14 +150,15 @@ def scales(classifier: Classifier) -> np.ndarray:
 
 
 def drift(steps: list[tuple[str, dict[str, np.ndarray]]]) -> Table:
-    """For each step after which a layer still has as many indices as before: the share of them that changed."""
+    """The share of a layer's indices that a step changed; steps that changed none are left out."""
     names = list(dict.fromkeys(name for _, indices in steps for name in indices))
     columns, values = [], []
     for (_, old), (step, new) in pairwise(steps):
         both = [n in old and n in new and old[n].shape == new[n].shape for n in names]
-        if any(both):
+        shares = [float((old[n] != new[n]).mean()) if b else np.nan for n, b in zip(names, both)]
+        if any(share > 0 for share in shares):
             columns.append(step)
-            values.append([float((old[n] != new[n]).mean()) if b else np.nan for n, b in zip(names, both)])
+            values.append(shares)
     return Table([label(n) for n in names], columns, np.array(values).T) if columns else EMPTY
 
 

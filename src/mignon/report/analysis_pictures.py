@@ -31,22 +31,16 @@ class Picture:
 
 def draw(analysis: Analysis, number: int) -> list[Picture]:
     """Everything that there is to show; `number` is the place of the run on the page."""
-    found = []
-    if analysis.stages:
-        found.append(_tuning(analysis.stages, number))
-    if analysis.density:
-        found.append(_density(analysis.density, number))
-    if analysis.correlation:
-        found.append(_correlation(analysis.correlation, number))
-    if analysis.uses:
-        found.append(_uses(analysis.uses, number))
-    if analysis.drift:
-        found.append(_drift(analysis.drift, number))
-    if analysis.scales.size:
-        found.append(_scales(analysis.scales, number))
-    if analysis.weights:
-        found.append(_weights(analysis.weights, number))
-    return found
+    pictures = [
+        (_tuning, analysis.stages),
+        (_density, analysis.density),
+        (_scales, analysis.scales),
+        (_drift, analysis.drift),
+        (_correlation, analysis.correlation),
+        (_uses, analysis.uses),
+        (_weights, analysis.weights),
+    ]
+    return [picture(part, number) for picture, part in pictures if len(part)]
 
 
 def _tuning(stages: list[Stage], number: int) -> Picture:
@@ -106,11 +100,14 @@ def _density(density: list[tuple[str, float]], number: int) -> Picture:
 
 
 def _correlation(table: Table, number: int) -> Picture:
-    svg = _heat(table, "Correlation of kernels between layers", f"correlation-{number}", "earlier layer", "later layer")
+    low, high = np.nanmin(table.values), np.nanmax(table.values)
+    strength = (table.values - low) / max(high - low, 1e-9)
+    name = f"correlation-{number}"
+    svg = _heat(table, strength, "Correlation of kernels between layers", name, "earlier layer", "later layer")
     note = (
         "100 x the mean, over the 3x3 kernels of the later layer, of the largest absolute Pearson correlation with a "
-        "kernel of the earlier layer; more kernels to choose from give larger numbers by themselves. Float network "
-        "where the folder has it."
+        "kernel of the earlier layer, from the lowest to the highest; more kernels to choose from give larger numbers "
+        "by themselves. Before the recipe, where the folder has that network."
     )
     kind = "large" if len(table.columns) > NARROW else ""
     return Picture("Correlation of kernels", [svg], note, kind, ["later \\ earlier", *table.columns], _rows(table))
@@ -118,10 +115,10 @@ def _correlation(table: Table, number: int) -> Picture:
 
 def _uses(table: Table, number: int) -> Picture:
     shares = np.sqrt(table.values / np.maximum(table.values.max(1, keepdims=True), 1))
-    height = 0.9 + 0.2 * len(table.rows)
+    large = len(table.columns) > 2 * NARROW
     with rc_context(STYLE):
-        figure, axes = new_figure(height, 6.4)
-        _cells(axes, shares, None)
+        figure, axes = new_figure(0.9 + 0.2 * len(table.rows), 6.4 if large else WIDTH)
+        _cells(axes, shares)
         axes.set_yticks(range(len(table.rows)), [short(name, 24) for name in table.rows], fontsize=9)
         every = -(-len(table.columns) // 8)
         places = range(0, len(table.columns), every)
@@ -139,13 +136,14 @@ def _uses(table: Table, number: int) -> Picture:
         used = f"{int((row > 0).sum())} of {len(row)}"
         rows.append([name, used, f"{int(row.sum()):,}", table.columns[most], percent(row[most] / total)])
     heads = ["layer", "used", "kernels or weights", "most frequent", "its share %"]
-    return Picture("Use of references", [svg], note, "large", heads, rows)
+    return Picture("Use of references", [svg], note, "large" if large else "", heads, rows)
 
 
 def _drift(table: Table, number: int) -> Picture:
-    svg = _heat(table, "Indices that changed, by layer and step", f"drift-{number}", "", "")
+    svg = _heat(table, table.values, "Indices that changed, by layer and step", f"drift-{number}")
     note = "Percent of the indices of a layer that are others after the step than before it."
-    return Picture("Drift of the indices", [svg], note, "", ["layer", *table.columns], _rows(table))
+    kind = "large" if len(table.columns) > NARROW else ""
+    return Picture("Drift of the indices", [svg], note, kind, ["layer", *table.columns], _rows(table))
 
 
 def _scales(values: np.ndarray, number: int) -> Picture:
@@ -189,34 +187,31 @@ def _weight(histogram: Histogram, name: str) -> str:
         return to_svg(figure, f"Weights of {histogram.name}", name)
 
 
-def _heat(table: Table, what: str, name: str, xlabel: str, ylabel: str) -> str:
-    count = max(table.values.shape)
-    cell = 0.24
+def _heat(table: Table, strength: np.ndarray, what: str, name: str, xlabel: str = "", ylabel: str = "") -> str:
+    rows, columns = ([short(name, 24) for name in names] for names in (table.rows, table.columns))
+    longest = max(map(len, [*rows, *columns]))
+    width = max(WIDTH, 1.0 + 0.07 * longest + 0.28 * len(columns))
     with rc_context(STYLE):
-        longest = max(map(len, map(short, [*table.rows, *table.columns])))
-        figure, axes = new_figure(
-            1.0 + 0.05 * longest + cell * len(table.rows),
-            max(WIDTH, 1.0 + 0.07 * longest + 0.28 * len(table.columns)),
-        )
-        _cells(axes, table.values, 7.5 if count > NARROW else 9)
-        axes.set_yticks(range(len(table.rows)), [short(n, 24) for n in table.rows], fontsize=9)
+        figure, axes = new_figure(1.0 + 0.05 * longest + 0.24 * len(rows), width)
+        _cells(axes, strength, table.values)
+        axes.set_yticks(range(len(rows)), rows, fontsize=9)
         turned: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "left", "va": "center"}
-        axes.set_xticks(range(len(table.columns)), [short(n, 24) for n in table.columns], fontsize=9, **turned)
+        axes.set_xticks(range(len(columns)), columns, fontsize=9, **turned)
         axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         return to_svg(figure, what, name)
 
 
-def _cells(axes: Axes, strength: np.ndarray, size: float | None) -> None:
-    """Boxes as strong as a share from 0 to 1, with 100 times it inside when a font size is given; none for NaN."""
-    for i, j in np.argwhere(np.isfinite(strength) & ((strength > 0) | (size is not None))):
-        share = float(strength[i, j])
-        box = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=SERIES[0], edgecolor="none", alpha=0.06 + 0.94 * share)
+def _cells(axes: Axes, strength: np.ndarray, shares: np.ndarray | None = None) -> None:
+    """Boxes as strong as numbers from 0 to 1, with shares in percent inside; none for NaN, and none for 0 without shares."""
+    for i, j in np.argwhere(np.isfinite(strength) & ((strength > 0) | (shares is not None))):
+        strong = float(strength[i, j])
+        box = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=SERIES[0], edgecolor="none", alpha=0.06 + 0.94 * strong)
         axes.add_patch(box)
-        if size is not None:
-            ink = SURFACE if share > 0.45 else TEXT
-            axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=size, color=ink)
+        if shares is not None:
+            ink = SURFACE if strong > 0.45 else TEXT
+            axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=8, color=ink)
     rows, columns = strength.shape
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)

@@ -9,7 +9,7 @@ from mignon.report.words import percent, short
 
 
 def to_markdown(title: str, contents: list[Content], analyses: list[list[Any]]) -> str:
-    """The whole page; `analyses` has the pictures of each run, or is empty."""
+    """The whole page; `analyses` has the analysis pictures of each run."""
     several = len(contents) > 1
     blocks = [f"# {escape(title)}"]
     blocks += [
@@ -26,7 +26,7 @@ def to_markdown(title: str, contents: list[Content], analyses: list[list[Any]]) 
         blocks += ["## Accuracy against bytes", table(["run", "recipe", "bytes", "validation top-1 %", "chosen"], rows)]
     for number, content in enumerate(contents):
         blocks += _details(content, several)
-        for picture in analyses[number] if analyses else []:
+        for picture in analyses[number]:
             if picture.rows:
                 blocks += [_heading(picture.title, content, several), table(picture.heads, picture.rows), picture.note]
     return "\n\n".join(blocks) + "\n"

@@ -24,8 +24,8 @@ def write_report(runs: list[Run], path: Path, analysis: bool = False) -> None:
 
     contents = [read(run, number) for number, run in enumerate(runs)]
     title = f"mignon {contents[0].name}" if len(contents) == 1 else f"mignon: {len(contents)} runs"
-    analyses = [_analysis(run, number) for number, run in enumerate(runs)] if analysis else []
-    html = _render(title=title, contents=contents, analyses=analyses, **_pictures(contents))
+    analyses = [_analysis(run, number) if analysis else [] for number, run in enumerate(runs)]
+    html = _render(title=title, contents=contents, analysis=analysis, analyses=analyses, **_pictures(contents))
     write_atomic(path, html.encode("utf-8", "replace"))
     write_atomic(path.with_suffix(".md"), to_markdown(title, contents, analyses).encode("utf-8", "replace"))
 
