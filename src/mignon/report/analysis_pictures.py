@@ -204,7 +204,7 @@ def _heat(table: Table, strength: np.ndarray, what: str, name: str, xlabel: str 
 
 
 def _cells(axes: Axes, strength: np.ndarray, shares: np.ndarray | None = None) -> None:
-    """Boxes as strong as numbers from 0 to 1, with shares in percent inside; none for NaN, and none for 0 without shares."""
+    """Boxes as strong as numbers from 0 to 1, none for NaN; shares in percent inside, or none for 0 without shares."""
     for i, j in np.argwhere(np.isfinite(strength) & ((strength > 0) | (shares is not None))):
         strong = float(strength[i, j])
         box = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=SERIES[0], edgecolor="none", alpha=0.06 + 0.94 * strong)
