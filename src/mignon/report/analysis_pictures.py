@@ -31,7 +31,7 @@ class Picture:
 
 def draw(analysis: Analysis, number: int) -> list[Picture]:
     """Everything that there is to show; `number` is the place of the run on the page."""
-    pictures = [
+    pictures: list[tuple[Any, Any]] = [
         (_tuning, analysis.stages),
         (_density, analysis.density),
         (_scales, analysis.scales),
