@@ -14,7 +14,7 @@ import mignon
 from mignon.cli.start import run
 from mignon.coding import Layout
 from mignon.files import write_json
-from mignon.models.graph import set_rule
+from mignon.models.graph import set_rule, weight_rule
 from mignon.registry import RULES, STEPS
 from mignon.report.analysis import BARS, BINS, analyze, correlation, drift, histograms, scales, uses
 from mignon.report.analysis_pictures import draw
@@ -26,16 +26,25 @@ TITLES = ["Epochs of the steps", "Density by layer", "Scales", "Correlation of k
 
 
 class Levels(Rule):
-    """weight = (index - 2) / 4 for indices 0 to 4, or half of it: a rule with an `index`, as sharing has."""
+    """weight = (index - 2) / 4 for indices 0 to 4, or (index - 300) / 400 for 0 to 600 in two bytes: as sharing has."""
 
     @classmethod
     def layouts(cls, spec, shape):
+        if spec["wide"]:
+            return {"index0": Layout(shape, "bytes"), "index1": Layout(shape, "bytes")}
         return {"index": Layout(shape, "weights")}
 
     def fit(self, latent):
-        self.index.copy_((latent * 4 + 2).round().clamp(0, 4))
+        if self.spec["wide"]:
+            index = (latent * 400 + 300).round().clamp(0, 600).int()
+            self.index0.copy_(index & 255)
+            self.index1.copy_(index >> 8)
+        else:
+            self.index.copy_((latent * 4 + 2).round().clamp(0, 4))
 
     def value(self):
+        if self.spec["wide"]:
+            return (self.index0 + 256 * self.index1 - 300) / 400
         return (self.index - 2) / 4
 
 
@@ -44,6 +53,7 @@ class ToLevels:
     """`levels=1`: every 3x3 convolution to levels of its weights times the factor."""
 
     factor: float
+    wide: bool = False
 
     summary = "a toy: levels=1"
     version = 1
@@ -56,7 +66,7 @@ class ToLevels:
         for name, module in result.weighted().items():
             if module.weight.dim() == 4:
                 latent = self.factor * result.weights()[name]
-                rule = Levels({"rule": "toy-levels"}, tuple(latent.shape))
+                rule = Levels({"rule": "toy-levels", "wide": self.wide}, tuple(latent.shape))
                 rule.fit(latent)
                 set_rule(module, rule, latent)
         return result
@@ -155,6 +165,17 @@ def test_a_rule_with_an_index_shows_its_use_and_its_drift(toys, model, tmp_path)
     assert (found.drift.values > 0).all() and (found.drift.values < 1).all()
     titles = [picture.title for picture in draw(found, 0)]
     assert "Use of references" in titles and "Drift of the indices" in titles and "Scales" not in titles
+
+
+def test_an_index_in_bytes_is_put_together(toys, model, tmp_path):
+    result = mignon.compress(model, "levels=1,wide=true", data="digits", out=tmp_path / "r")
+    found = analyze(find_run(result.run)).uses
+    rule = weight_rule(mignon.load(result.file).weighted()["3"])
+    index = (rule.index0 + 256 * rule.index1).numpy().ravel()
+    assert index.max() > 255 > index.min()
+    width = int(found.columns[0].split(" to ")[1]) + 1
+    counts = np.bincount(index // width, minlength=len(found.columns))
+    np.testing.assert_array_equal(found.values[found.rows.index("layer 3")], counts)
 
 
 def test_rounds_of_a_step_come_in_their_order(small, tmp_path):

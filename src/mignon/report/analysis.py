@@ -182,9 +182,16 @@ def _after(folder: Path) -> Classifier | None:
 
 
 def _indices(classifier: Classifier) -> dict[str, np.ndarray]:
-    """The `index` of every weight whose rule has one: shared kernels, codebooks."""
-    streams = {name: rule.streams() for name, rule in rules_of(classifier.network).items()}
-    return {n.removesuffix(".weight"): np.asarray(s["index"].values) for n, s in streams.items() if "index" in s}
+    """The indices of every weight whose rule has a stream `index`, or its bytes `index0`, `index1`, lowest first."""
+    found: dict[str, np.ndarray] = {}
+    for name, rule in rules_of(classifier.network).items():
+        for stream, content in rule.streams().items():
+            match = re.fullmatch(r"index(\d*)", stream)
+            if match:
+                part = np.asarray(content.values, np.int64) << 8 * int(match[1] or 0)
+                layer = name.removesuffix(".weight")
+                found[layer] = found[layer] + part if layer in found else part
+    return found
 
 
 def _steps(folder: Path, after: Classifier | None) -> list[tuple[dict[str, np.ndarray], Path, str]]:
