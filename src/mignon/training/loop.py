@@ -22,7 +22,7 @@ from mignon.data.batches import Augment, batch_size, gather, in_order, steps_per
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
-from mignon.files import digest
+from mignon.files import digest, write_json
 from mignon.models.graph import place, refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
@@ -49,7 +49,7 @@ class Settings:
 
 @dataclass
 class Fitted:
-    """The classifier of the best epoch (on validation), that epoch, and one record an epoch."""
+    """The classifier of the best epoch (on validation), that epoch, and a record an epoch (`history.json`)."""
 
     classifier: Classifier
     best_epoch: int
@@ -171,6 +171,7 @@ def fit(
             )
             if interrupted():
                 raise KeyboardInterrupt
+    write_json(folder / "history.json", state.history)
     network.load_state_dict(state.best)
     network.to("cpu").eval()
     return Fitted(classifier, state.best_epoch, state.history)
