@@ -288,7 +288,7 @@ def test_a_narrow_network_takes_no_memory_for_what_is_gone():
     data = mgn.encode(pruned)
     assert pruned.full_parameters > 100 * pruned.parameters
     assert mgn.decode(data).parameters == pruned.parameters
-    small = mgn.encode(prune(pruned, "prune=0.9", "quant=w2", "code=range"))
+    small = mgn.encode(prune(pruned, "prune=0.9", "cluster=2", "code=range"))
     assert mgn.decode(small).parameters == pruned.parameters
     with pytest.raises(FormatError, match="cannot hold"):
-        mgn.decode(mgn.encode(dataclasses.replace(prune(pruned, "quant=w2", "code=range"), widths={})))
+        mgn.decode(mgn.encode(dataclasses.replace(prune(pruned, "cluster=2", "code=range"), widths={})))

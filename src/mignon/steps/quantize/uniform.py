@@ -22,6 +22,7 @@ from mignon.steps import Context, refuse_after_settled
 from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
 from mignon.steps.quantize.ranges import cover_of
 from mignon.steps.quantize.rounding import best_integers, gram, near
+from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_bits
 
 
 @STEPS.register("quant")
@@ -44,26 +45,32 @@ class Quantize:
     round: str = "layerwise"
     correct: bool = True
     learned: bool = False
+    bits: str = "same"
 
     summary: ClassVar[str] = "weights (and activations) to integers: quant=w8a8, quant=w4"
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        self.bits()
+        self.widths_of()
         cover_of(self.range)
         if self.per not in ("channel", "tensor") and not re.fullmatch(r"[1-9]\d{0,5}", self.per):
             raise RecipeError(f"per={self.per} is not possible", "use per=channel, per=tensor or per=32")
         if self.round not in ("layerwise", "nearest"):
             raise RecipeError(f"round={self.round} is not possible", "use round=layerwise or round=nearest")
+        if self.bits not in ("same", "auto") or (self.bits == "auto" and not 3 <= (self.widths_of()[0] or 0) <= 8):
+            raise RecipeError(
+                f"quant={self.widths},bits={self.bits} is not possible",
+                "use bits=auto with weights of 3 to 8 bits on average: quant=w4a8,bits=auto",
+            )
         if any(b is not None and not 2 <= b <= 16 for b in (self.first, self.last)):
             raise RecipeError("first and last must be 2 to 16 bits", "for example: quant=w4a8,first=8,last=8")
 
     @property
     def settles(self) -> bool:
         """Whether weights are whole numbers afterwards."""
-        return self.bits()[0] is not None
+        return self.widths_of()[0] is not None
 
-    def bits(self) -> tuple[int | None, int | None]:
+    def widths_of(self) -> tuple[int | None, int | None]:
         """(weight bits or None, activation bits or None). Raises RecipeError."""
         match = re.fullmatch(r"(?:w(\d{1,2}))?(?:a(\d{1,2}))?", self.widths)
         weight, activation = (int(x) if x else None for x in match.groups()) if match else (None, None)
@@ -76,22 +83,20 @@ class Quantize:
 
     def check(self, earlier: list[Any]) -> None:
         """Quantizing whole numbers again would round twice."""
-        weight, activation = self.bits()
+        weight, activation = self.widths_of()
         if weight is not None:
             refuse_after_settled(self, earlier)
-        if activation is not None and any(step.name == "quant" and step.bits()[1] is not None for step in earlier):
+        if activation is not None and any(step.name == "quant" and step.widths_of()[1] is not None for step in earlier):
             raise RecipeError(
                 "quant cannot follow quant: the activations are on grids already", "start from the float file"
             )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Grids on every convolution and linear weight, and behind the input and every fused block."""
-        weight_bits, activation_bits = self.bits()
+        activation_bits = self.widths_of()[1]
         result = classifier.copy()
         weighted = [b for b in blocks(result.network) if isinstance(b.module, WEIGHTED)]
-        widths = {block.name: weight_bits for block in weighted}
-        for block, bits in ((weighted[0], self.first), (weighted[-1], self.last)):
-            widths[block.name] = widths[block.name] if bits is None else bits
+        widths = self.widths_by_layer(classifier, [block.name for block in weighted], context)
         if activation_bits is not None:
             insert_grids(result.network, activation_bits)
 
@@ -105,6 +110,21 @@ class Quantize:
             images = to_images(result, pixels, context.device)
             walk(result.network, classifier.network, images, choose, cover_of(self.range), self.correct)
         return result
+
+    def widths_by_layer(self, classifier: Classifier, names: list[str], context: Context) -> dict[str, int | None]:
+        """Bits of each layer's weights, None where they stay as they are."""
+        bits = self.widths_of()[0]
+        widths: dict[str, int | None] = dict.fromkeys(names, bits)
+        if self.bits == "auto" and bits is not None:
+            with one_thread():
+                pixels = calibration_pixels(classifier, context.train, context.seed)[:IMAGES]
+                divergences = layer_divergences(classifier, bits, pixels)
+            sizes = {name: weight.numel() for name, weight in classifier.weights().items()}
+            widths.update(spread_bits(divergences, sizes, bits))
+            context.screen.say("bits by layer: " + ", ".join(f"{name} {width}" for name, width in widths.items()))
+        for name, own in ((names[0], self.first), (names[-1], self.last)):
+            widths[name] = widths[name] if own is None else own
+        return widths
 
     def quantize(self, result: Classifier, block: Block, bits: int, before: Tensor, now: Tensor) -> None:
         """Put one weight on a grid."""

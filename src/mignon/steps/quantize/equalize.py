@@ -1,0 +1,125 @@
+"""Cross-layer equalization (DFQ, Nagel et al. 2019): channels between two layers get the same range on both sides.
+
+ReLU lets a positive scale through, so dividing a channel of one layer and multiplying the inputs of the next by the
+same number changes nothing but the ranges. ReLU6 and sums of branches do not, so such pairs stay as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, fx, nn
+
+from mignon.classifier import Classifier
+from mignon.errors import RecipeError
+from mignon.models.graph import Block, blocks, latent_weight, norm_gain, weight_rule
+from mignon.registry import STEPS
+from mignon.rules.float32 import Float32
+from mignon.steps import Context, refuse_after_settled
+
+LARGEST = 2.0**8  # a channel is scaled by at most so much, either way
+
+
+@STEPS.register("equalize")
+@dataclass(frozen=True)
+class Equalize:
+    """`equalize=3`: so many passes over all pairs of layers with nothing but BatchNorm and ReLU between them.
+
+    Useful before `quant=w8a8,per=tensor`; with a scale for each channel there is little to gain.
+    """
+
+    passes: int = 2
+
+    summary: ClassVar[str] = "give channels between layers equal ranges before quantizing per tensor: equalize=2"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.passes <= 100:
+            raise RecipeError(f"equalize={self.passes} is not possible", "use 1 to 100 passes: equalize=2")
+
+    def check(self, earlier: list[Any]) -> None:
+        """Scaling whole numbers would round them again; ranges of activations would not fit any more."""
+        refuse_after_settled(self, earlier)
+        if any(step.name == "quant" for step in earlier):
+            raise RecipeError(
+                "equalize cannot follow quant: it changes the ranges of maps", "put equalize before quant"
+            )
+
+    def apply(self, classifier: Classifier, context: Context) -> Classifier:
+        """The same function; the screen says how many pairs there were."""
+        result = classifier.copy()
+        found = pairs(result.network)
+        with torch.no_grad():
+            for _ in range(self.passes):
+                for first, second in found:
+                    _equalize(result.network, first, second)
+        context.screen.say(f"equalized {len(found)} pairs of layers")
+        return result
+
+
+def pairs(network: fx.GraphModule) -> list[tuple[Block, Block]]:
+    """Layers whose output, behind BatchNorm and ReLU or nothing, is read by one other layer only."""
+    found = blocks(network)
+    readers = {block.nodes[0]: block for block in found if block.kind in ("conv", "linear")}
+    result = []
+    for first in readers.values():
+        if isinstance(first.activation, nn.ReLU6) or not _floats(first):
+            continue
+        node = first.end
+        while len(node.users) == 1 and _scales_through(network, user := next(iter(node.users))):
+            node = user
+        if len(node.users) != 1:
+            continue
+        second = readers.get(next(iter(node.users)))
+        if second is not None and _floats(second) and _inputs(second) == first.module.weight.shape[0]:
+            result.append((first, second))
+    return result
+
+
+def _floats(block: Block) -> bool:
+    rule = weight_rule(block.module)
+    return rule is None or isinstance(rule, Float32)
+
+
+def _scales_through(network: fx.GraphModule, node: fx.Node) -> bool:
+    module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return isinstance(module, (nn.MaxPool2d, nn.ReLU, nn.Identity, nn.Dropout)) or (
+        type(module).__name__ == "GlobalAverage"
+    )
+
+
+def _inputs(block: Block) -> int:
+    weight = block.module.weight
+    return weight.shape[1] * getattr(block.module, "groups", 1)
+
+
+def _equalize(network: fx.GraphModule, first: Block, second: Block) -> None:
+    gain = norm_gain(network, first)
+    own = latent_weight(first.module).double().flatten(1).abs().amax(1)
+    own = own if gain is None else own * gain.abs()
+    groups = getattr(second.module, "groups", 1)
+    weight = latent_weight(second.module).double()
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).abs()
+    theirs = grouped.amax(dim=(1, *range(3, grouped.dim()))).flatten()  # largest weight on each input channel
+    scale = torch.where((own > 0) & (theirs > 0), torch.sqrt(theirs / own.clamp_min(1e-30)), 1.0)
+    scale = scale.clamp(1 / LARGEST, LARGEST).float()
+    if first.norm is None:
+        _multiply(first.module, scale.reshape(-1, *[1] * (first.module.weight.dim() - 1)))
+        if first.module.bias is not None:
+            first.module.bias.mul_(scale)
+    else:
+        norm: Any = network.get_submodule(first.norm)
+        norm.weight.mul_(scale)
+        norm.bias.mul_(scale)
+    outputs = weight.shape[0] // groups
+    inverse = (1 / scale).reshape(groups, 1, -1).expand(groups, outputs, -1).reshape(weight.shape[0], -1)
+    _multiply(second.module, inverse.reshape(*inverse.shape, *[1] * (weight.dim() - 2)))
+
+
+def _multiply(module: Any, factor: Tensor) -> None:
+    """The latent weight times a factor; numbers under a mask follow."""
+    rule = weight_rule(module)
+    latent = module.weight if rule is None else module.parametrizations["weight"].original
+    latent.mul_(factor)
+    if rule is not None:
+        rule.fit(latent)

@@ -1,0 +1,85 @@
+"""The symmetric scheme of system 002 (MobileNetV2 pipeline), so that its tables can be set beside ours.
+
+Weights: one float32 scale a tensor, s = largest magnitude / (2^(b-1) - 1), q = round(w / s). Activations: a signed grid
+over the largest magnitude, also behind ReLU. The original takes that magnitude from each batch anew, test images
+included; here it is fixed on training images.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mignon.classifier import Classifier
+from mignon.errors import RecipeError
+from mignon.models.activations import STEPS as GRID_STEPS
+from mignon.models.activations import ActivationGrid, insert_grids
+from mignon.models.graph import WEIGHTED, Block, latent_weight, set_rule, weight_rule
+from mignon.registry import STEPS
+from mignon.rules.scaled import Scaled
+from mignon.rules.scales import nearest_step, scale
+from mignon.steps import Context, refuse_after_settled
+from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
+
+
+@STEPS.register("quant-002")
+@dataclass(frozen=True)
+class Quantize002:
+    """`quant-002=w8a8` as published, but for activations with ranges from training images; `w8`: they stay float."""
+
+    widths: str
+
+    summary: ClassVar[str] = "the symmetric per-tensor scheme of system 002: quant-002=w8a8"
+    version: ClassVar[int] = 1
+    settles: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.bits()
+
+    def bits(self) -> tuple[int, int | None]:
+        """(weight bits, activation bits or None). Raises RecipeError."""
+        match = re.fullmatch(r"w(\d{1,2})(?:a(\d{1,2}))?", self.widths)
+        found = [int(x) for x in match.groups() if x] if match else []
+        if not found or not all(2 <= b <= 16 for b in found):
+            raise RecipeError(f"quant-002={self.widths} is not possible", "use quant-002=w8a8 or quant-002=w8, 2 to 16")
+        return found[0], found[1] if len(found) > 1 else None
+
+    def check(self, earlier: list[Any]) -> None:
+        """Once, and on float weights and activations."""
+        refuse_after_settled(self, earlier)
+        if any(step.name == "quant" for step in earlier):
+            raise RecipeError("quant-002 cannot follow quant: activations are on grids already", "use one of them")
+
+    def apply(self, classifier: Classifier, context: Context) -> Classifier:
+        """Every convolution and linear weight under one scale, and a signed grid behind the input and every block."""
+        bits, activation_bits = self.bits()
+        result = classifier.copy()
+        if activation_bits is not None:
+            insert_grids(result.network, activation_bits)
+
+        def choose(block: Block, before: Tensor, now: Tensor) -> None:
+            assert isinstance(block.module, WEIGHTED)
+            latent, mask = latent_weight(block.module), getattr(weight_rule(block.module), "mask", None)
+            rule = Scaled.covering(latent, bits)
+            if mask is not None:
+                rule = Scaled({**rule.spec, "masked": True}, rule.shape)
+                rule.set_scale(float(Scaled.covering(latent, bits).step))
+                rule.mask.copy_(mask.bool())
+            rule.fit(latent)
+            set_rule(block.module, rule.to(latent.device), latent)
+
+        with one_thread(), torch.no_grad():
+            pixels = calibration_pixels(classifier, context.train, context.seed)
+            images = to_images(result, pixels, context.device)
+            walk(result.network, classifier.network, images, choose, _signed, correct=False)
+        return result
+
+
+def _signed(grid: ActivationGrid, sample: Tensor) -> None:
+    middle = 2 ** (grid.bits - 1)
+    step = float(sample.abs().max()) / (middle - 1)
+    k = nearest_step(torch.tensor(max(step, 1e-12), dtype=torch.float64), GRID_STEPS)
+    grid.k.copy_(k + int(float(scale(k, GRID_STEPS)) < step))
+    grid.zero.fill_(middle)
