@@ -134,7 +134,7 @@ def rules_of(network: fx.GraphModule) -> dict[str, Rule]:
     found = {}
     for block in blocks(network):
         for tensor in ("weight", "bias") if isinstance(block.module, WEIGHTED) else ():
-            rule = weight_rule(block.module, tensor) if getattr(block.module, tensor) is not None else None
+            rule = weight_rule(block.module, tensor)
             if rule is not None:
                 found[f"{block.name}.{tensor}"] = rule
     return found

@@ -105,12 +105,14 @@ class Rule(nn.Module):
     def weight(self) -> Tensor:
         """The weight, a pure function of `spec` and the stored numbers."""
         value = self.value()
-        if self.spec.get("gain"):
-            from mignon.rules.scales import scale
+        return value * self.channel_gain() if self.spec.get("gain") else value
 
-            gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
-            value = value * per_channel(gain, len(self.shape))
-        return value
+    def channel_gain(self) -> Tensor:
+        """The stored gain of an absorbed BatchNorm, shaped to multiply the weight (only with a gain in the spec)."""
+        from mignon.rules.scales import scale
+
+        gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
+        return per_channel(gain, len(self.shape))
 
     def forward(self, latent: Tensor) -> Tensor:
         """While training: fit, and pass the gradient straight through to the latent weight."""
