@@ -10,15 +10,15 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from helpers import context_for
 
 from mignon import mgn
 from mignon.classifier import load_safetensors, save_safetensors
 from mignon.coding import MAX_PER_BYTE
 from mignon.errors import FormatError
 from mignon.mgn.layout import DICTIONARY, MAGIC, deflate
-from mignon.progress import Quiet
 from mignon.registry import CODERS
-from mignon.steps import Context, parse_recipe
+from mignon.steps import parse_recipe
 
 RECIPES = [
     [],
@@ -34,8 +34,7 @@ RECIPES = [
 def apply(digits, tmp_path):
     def go(classifier, recipe):
         for number, step in enumerate(parse_recipe(recipe)):
-            context = Context(digits.train, digits.validation, 0, "cpu", Quiet(), tmp_path / str(number))
-            classifier = step.apply(classifier, context)
+            classifier = step.apply(classifier, context_for(digits, tmp_path / str(number)))
         return dataclasses.replace(classifier, recipe=tuple(recipe))
 
     return go

@@ -5,24 +5,23 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers import context_for
 
 from mignon.errors import RecipeError
 from mignon.models.activations import grids_of
 from mignon.models.graph import weight_rule
-from mignon.progress import Quiet
 from mignon.registry import STEPS
-from mignon.steps import Context, parse_recipe, parse_step, write_step
+from mignon.steps import parse_recipe, parse_step, write_step
 
 EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
 
 
 @pytest.fixture
-def run(digits, tmp_path):
+def run(digits, tmp_path, tiny_classifier):
     def go(recipe, classifier):
         done = []
         for number, step in enumerate(parse_recipe(recipe.split())):
-            context = Context(digits.train, digits.validation, 0, "cpu", Quiet(), tmp_path / f"{recipe}{number}")
-            classifier = step.apply(classifier, context)
+            classifier = step.apply(classifier, context_for(digits, tmp_path / f"{recipe}{number}", tiny_classifier))
             done.append(step)
         return classifier
 
@@ -127,8 +126,7 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
         def __getattr__(self, name):
             raise AssertionError("validation images were read")
 
-    context = Context(digits.train, Forbidden(), 0, "cpu", Quiet(), tmp_path)
-    parse_step("quant=w4a4").apply(tiny_classifier, context)
+    parse_step("quant=w4a4").apply(tiny_classifier, context_for(digits, tmp_path, validation=Forbidden()))
 
 
 @pytest.mark.parametrize(

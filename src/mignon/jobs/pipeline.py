@@ -13,6 +13,7 @@ from mignon.classifier import Classifier, load_safetensors, save_safetensors
 from mignon.data.imageset import ImageSet, Split
 from mignon.errors import DataError, MignonError
 from mignon.files import digest, write_atomic
+from mignon.jobs.load import load
 from mignon.measure.row import all_logits, measure
 from mignon.measure.statistics import best_threshold
 from mignon.progress import Screen
@@ -49,7 +50,8 @@ class Pipeline:
     def apply(self, point: Point, text: str) -> Point:
         """The next point: from the run folder when it is there, else computed and kept."""
         (step,) = parse_recipe([text], point.classifier.recipe)
-        key = digest(point.key, write_step(step), step.version)
+        others = [weights_digest(self.load(name)) for name in getattr(step, "models", ())]
+        key = digest(point.key, write_step(step), step.version, *others)
         path = self.run.folder / "steps" / f"{key[:16]}.safetensors"
         classifier = _kept(path)
         if classifier is None:
@@ -60,6 +62,7 @@ class Pipeline:
                 self.seed,
                 self.device,
                 self.screen,
+                self.load,
                 self.run.folder / "steps" / key[:16],
             )
             started, cpu = time.perf_counter(), time.process_time()
@@ -78,6 +81,10 @@ class Pipeline:
             classifier.origin.get("seconds", 0.0),
             classifier.origin.get("cpu_seconds", 0.0),
         )
+
+    def load(self, name: str) -> Classifier:
+        """The network that a step names: by path, or `parent`, where the recipe started."""
+        return self.parent.classifier if name == "parent" else load(name)
 
     def file(self, point: Point) -> tuple[bytes, Classifier]:
         """The bytes of the point, and the Classifier that was decoded from them."""

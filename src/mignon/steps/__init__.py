@@ -4,6 +4,7 @@ In a recipe: `name=main,key=value`; `main` is the first setting.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -25,11 +26,15 @@ class Context:
     seed: int
     device: str
     screen: Screen
+    load: Callable[[str], Classifier]  # by path, or `parent`: the network that the recipe started from
     folder: Path  # where a long step may keep what it needs to go on after an interruption
 
 
 class Step(Protocol):
-    """`version` is part of the cache key: raise it when the result changes."""
+    """`version` is part of the cache key: raise it when the result changes.
+
+    A step that loads other models names them in `models: tuple[str, ...]`; their contents are part of the key too.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]

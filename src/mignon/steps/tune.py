@@ -8,6 +8,7 @@ from mignon.errors import RecipeError
 from mignon.registry import STEPS
 from mignon.steps import Context
 from mignon.training.loop import Settings, fit
+from mignon.training.objective import Objective, Teacher
 
 
 @STEPS.register("tune")
@@ -16,15 +17,22 @@ class Tune:
     """`tune=5,lr=0.02`: so many epochs over the training images, learning rate from `lr` down to 0 by a cosine.
 
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
+    `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
+    `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
     """
 
     epochs: int
     lr: float = 0.02
     batch: int = 128
     share: float = 1.0
+    freeze: float = 0.25
+    teacher: str = ""
+    temperature: float = 4.0
+    weight: float = 0.9
+    features: float = 0.0
 
     summary: ClassVar[str] = "train on with everything so far held: tune=5"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if (
@@ -37,13 +45,41 @@ class Tune:
                 f"tune={self.epochs},lr={self.lr:g},batch={self.batch},share={self.share:g} is not possible",
                 "use at least one epoch, a positive rate and batch: tune=5,lr=0.02",
             )
+        if not 0 <= self.freeze < 1 or not 0 <= self.weight <= 1 or not 0.1 <= self.temperature <= 100:
+            raise RecipeError(
+                f"freeze={self.freeze:g},weight={self.weight:g},temperature={self.temperature:g} is not possible",
+                "freeze from 0 up to below 1, weight from 0 to 1, temperature from 0.1 to 100",
+            )
+        if not 0 <= self.features <= 1000:
+            raise RecipeError(f"features={self.features:g} is not possible", "use 0 to 1000")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The teacher, where there is one."""
+        return (self.teacher,) if self.teacher else ()
 
     def check(self, earlier: list[Any]) -> None:
         """It can follow anything."""
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The epoch that is best on validation."""
-        settings = Settings(epochs=self.epochs, lr=self.lr, batch=self.batch, warmup=0.05, share=self.share)
+        settings = Settings(
+            epochs=self.epochs,
+            lr=self.lr,
+            batch=self.batch,
+            warmup=0.05,
+            share=self.share,
+            freeze=1 - self.freeze,
+        )
+        objective = Objective()
+        if self.teacher:
+            master = context.load(self.teacher)
+            if master.classes != classifier.classes or master.size != classifier.size:
+                raise RecipeError(
+                    f"the teacher {self.teacher} has other classes or another picture size",
+                    "give one that was trained on the same images",
+                )
+            objective = Objective(Teacher(master.copy(), self.weight, self.temperature, self.features))
         return fit(
             classifier.copy(),
             context.train,
@@ -53,4 +89,5 @@ class Tune:
             device=context.device,
             folder=context.folder,
             screen=context.screen,
+            objective=objective,
         ).classifier

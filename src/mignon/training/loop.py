@@ -7,7 +7,7 @@ anywhere ends with the same bits as one that was not (on the CPU, with the same 
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from mignon.models.graph import place, refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
 from mignon.training.interrupt import catch_interrupt
+from mignon.training.objective import Objective
+
+CROSS_ENTROPY = Objective()
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Settings:
     warmup: float = 0.15
     precision: str = "32-true"
     share: float = 1.0  # of the batches of an epoch, where a whole one is too long
+    freeze: float = 1.0  # share of all steps after which BatchNorm keeps its statistics
 
 
 @dataclass
@@ -88,18 +92,23 @@ def fit(
     device: str,
     folder: Path,
     screen: Screen,
+    objective: Objective = CROSS_ENTROPY,
+    after_epoch: Callable[[Classifier, int], None] | None = None,
 ) -> Fitted:
     """Train `classifier` in place and give the epoch that is best on validation.
 
     `folder` gets `checkpoint.safetensors` after every epoch and on Ctrl-C (KeyboardInterrupt follows); a checkpoint of
-    the same start and settings that is already there is continued. Raises MignonError when the loss is not finite.
+    the same start and settings that is already there is continued. `after_epoch(classifier, epoch)` may change the
+    network after the last step of each epoch (counted from 1), before it is judged. Raises MignonError when the loss is
+    not finite.
     """
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision on stderr
 
     network, spec = classifier.network, classifier.input
-    key = digest(asdict(settings), seed, spec.pixels, list(spec.mean), len(train), classifier.recipe, classifier.family)
+    start = (len(train), classifier.recipe, classifier.family, *objective.key())
+    key = digest(asdict(settings), seed, spec.pixels, list(spec.mean), *start)
     path = folder / "checkpoint.safetensors"
     precision: Any = settings.precision
     fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
@@ -112,7 +121,9 @@ def fit(
     augment = augment_for(spec)
     steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
     labels = torch.from_numpy(train.labels)
-    with catch_interrupt() as interrupted:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    frozen = round(settings.freeze * settings.epochs * steps)
+    with catch_interrupt() as interrupted, objective.bind(network, fabric.device) as loss_of:
         while state.epoch < settings.epochs:
             epoch, started = state.epoch, time.perf_counter() - state.seconds
             batches = _batches(train, settings.batch, augment, seed, epoch, range(state.step, steps))
@@ -121,9 +132,12 @@ def fit(
                 rate = learning_rate(epoch * steps + state.step, settings.epochs * steps, settings)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                target = labels[chosen].to(fabric.device)
-                logits = model(to_network(torch.from_numpy(pixels).to(fabric.device), spec))
-                loss = F.cross_entropy(logits.float(), target)
+                if epoch * steps + state.step >= frozen:
+                    for norm in norms:
+                        norm.eval()
+                target, batch = labels[chosen].to(fabric.device), torch.from_numpy(pixels).to(fabric.device)
+                logits = model(to_network(batch, spec))
+                loss = loss_of(batch, logits.float(), target)
                 optimizer.zero_grad()
                 fabric.backward(loss)
                 wrapped.step()
@@ -140,6 +154,8 @@ def fit(
                     f"the loss of epoch {epoch + 1} is not a finite number",
                     f"use a smaller rate than {settings.lr:g}",
                 )
+            if after_epoch is not None:
+                after_epoch(classifier, epoch + 1)
             network.eval()
             refit(network)
             top1, loss_value = validate(classifier, validation, str(fabric.device))

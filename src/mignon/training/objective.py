@@ -1,0 +1,112 @@
+"""What a training step minimizes: cross-entropy, a teacher's answers, further terms on the weights."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from mignon.classifier import Classifier
+from mignon.data.inputs import to_network
+from mignon.errors import ModelError
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Term(Protocol):
+    """A scalar that is added to the loss at every step; `key` names it and its settings."""
+
+    key: str
+
+    def __call__(self, network: fx.GraphModule) -> Tensor:
+        """A differentiable number from the network's weights."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Distillation (Hinton 2015): (1 - share) CE + share T^2 KL(teacher || student) of logits softened by T.
+
+    `features` weighs the squared distance of what enters the last linear layer (FitNets' hint), relative to its size.
+    """
+
+    classifier: Classifier
+    share: float = 0.9
+    temperature: float = 4.0
+    features: float = 0.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Cross-entropy, and what is added to it."""
+
+    teacher: Teacher | None = None
+    terms: tuple[Term, ...] = field(default=())
+
+    def key(self) -> list[Any]:
+        """Names everything in it, for checkpoints."""
+        teacher = self.teacher
+        about = teacher and [teacher.share, teacher.temperature, teacher.features, *teacher.classifier.recipe]
+        return [about, [term.key for term in self.terms]]
+
+    @contextmanager
+    def bind(self, network: fx.GraphModule, device: Any) -> Iterator[Loss]:
+        """While training: a function (uint8 pixels, logits, labels) -> loss, for a network that has just run on them.
+
+        Raises ModelError when teacher and student cannot be compared.
+        """
+        teacher = self.teacher
+        if teacher is None:
+            yield lambda _, logits, labels: self._add(F.cross_entropy(logits, labels), network)
+            return
+        master = teacher.classifier.network.to(device)
+        ours, theirs = (_Feature(net) for net in (network, master)) if teacher.features else (None, None)
+        if ours is not None and theirs is not None and ours.width != theirs.width:
+            raise ModelError(
+                f"the teacher's features have {theirs.width} numbers, the student's {ours.width}",
+                "leave features out: logits can always be compared",
+            )
+
+        def loss(pixels: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+            with torch.no_grad():
+                answers = master(to_network(pixels, teacher.classifier.input)).float()
+            hot = teacher.temperature
+            soft = F.kl_div(
+                F.log_softmax(logits / hot, 1), F.log_softmax(answers / hot, 1), reduction="batchmean", log_target=True
+            )
+            total = (1 - teacher.share) * F.cross_entropy(logits, labels) + teacher.share * hot**2 * soft
+            if ours is not None and theirs is not None:
+                target = theirs.value.float()
+                distance = (ours.value.float() - target).square().mean() / target.square().mean().clamp_min(1e-12)
+                total = total + teacher.features * distance
+            return self._add(total, network)
+
+        try:
+            yield loss
+        finally:
+            for feature in (ours, theirs):
+                if feature is not None:
+                    feature.handle.remove()
+
+    def _add(self, loss: Tensor, network: fx.GraphModule) -> Tensor:
+        for term in self.terms:
+            loss = loss + term(network)
+        return loss
+
+
+class _Feature:
+    """Keeps what entered the last linear layer (N x features) of the latest pass."""
+
+    value: Tensor
+
+    def __init__(self, network: fx.GraphModule):
+        last = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        if not last:
+            raise ModelError("a network without a linear layer has no features to compare", "leave features out")
+        self.width = last[-1].in_features
+        self.handle = last[-1].register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.value = inputs[0]
