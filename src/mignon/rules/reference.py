@@ -61,9 +61,13 @@ class Reference(Rule):
 
     def value(self) -> Tensor:
         """float32 of the shape of the weight."""
+        return self.kernels().float()
+
+    def kernels(self) -> Tensor:
+        """The same before it is rounded to float32: multiples of each other stay that, so that their ties are seen."""
         if self.bits == 32:
-            return from_planes(self.planes).reshape(self.shape)
-        low, step = from_planes(self.step)
+            return from_planes(self.planes).reshape(self.shape).double()
+        low, step = from_planes(self.step).double()
         return low + step * self.q
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -151,7 +151,8 @@ class Share(Rule):
             return self.shapes.double()
         if isinstance(self.source, Share):
             return self.source.references()
-        return windows(self.source.value().double(), self.spec["length"], self.spec.get("stride", 1))
+        weight = self.source.kernels() if isinstance(self.source, Reference) else self.source.value().double()
+        return windows(weight, self.spec["length"], self.spec.get("stride", 1))
 
     def value(self) -> Tensor:
         """a x reference[index] + m: one float32 multiplication and one addition a weight."""
