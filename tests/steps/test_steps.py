@@ -13,7 +13,13 @@ from mignon.models.graph import weight_rule
 from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
 
-EXAMPLES = {"code": "code=range", "prune": "prune=0.5", "quant": "quant=w4a8", "tune": "tune=1"}
+EXAMPLES = {
+    "code": "code=range",
+    "prune": "prune=0.5",
+    "quant": "quant=w4a8",
+    "share": "share=learned,shapes=16",
+    "tune": "tune=1",
+}
 
 
 @pytest.fixture

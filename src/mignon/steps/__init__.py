@@ -34,6 +34,7 @@ class Step(Protocol):
     """`version` is part of the cache key: raise it when the result changes.
 
     A step that loads other models names them in `models: tuple[str, ...]`; their contents are part of the key too.
+    A step with `after_epoch(classifier, epoch)` is asked after every epoch of a later `tune`.
     """
 
     name: ClassVar[str]

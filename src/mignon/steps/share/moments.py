@@ -35,7 +35,10 @@ class Chosen(NamedTuple):
 
 
 def second_moments(classifier: Classifier, names: list[str], context: Context) -> dict[str, Tensor]:
-    """For each layer groups x M x M (float64): mean x x^T of the M inputs that one output of a group reads."""
+    """For each layer groups x M x M (float64): mean x x^T of the M inputs that one output of a group reads.
+
+    Zero, which stands for no preference, where inputs are too large for float32.
+    """
     modules: dict[str, Any] = classifier.weighted()
     found: dict[str, Tensor] = {}
 
@@ -63,7 +66,7 @@ def second_moments(classifier: Classifier, names: list[str], context: Context) -
     finally:
         for handle in hooks:
             handle.remove()
-    return {name: moment / count for name, moment in found.items()}
+    return {n: m / count if bool(torch.isfinite(m).all()) else torch.zeros_like(m) for n, m in found.items()}
 
 
 def choose(weight: Tensor, moment: Tensor, table: Tensor, a_grid: Grid, m_grid: Grid) -> Chosen:
