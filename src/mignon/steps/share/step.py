@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
+from mignon.models.families import Family, families, stem
 from mignon.models.graph import connect, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.linear import GRIDS, Scale, integers, numbers
@@ -18,7 +19,6 @@ from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, wi
 from mignon.rules.reference import Reference
 from mignon.rules.share import MAX_LENGTH, MAX_SHAPES, Share
 from mignon.steps import Context
-from mignon.steps.share.families import Family, families, stem
 from mignon.steps.share.learn import learn_shapes
 from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match, unit
 from mignon.steps.share.moments import choose, second_moments

@@ -4,9 +4,9 @@ import pytest
 from torch import nn
 
 from mignon.models import build
+from mignon.models.families import families, stem
 from mignon.models.graph import trace
 from mignon.models.layers import Add, GlobalAverage, conv_bn
-from mignon.steps.share.families import families, stem
 
 
 def found(name, options=None):
