@@ -1,5 +1,6 @@
 """Kernel sharing: matching against the plain loop of the source, and the trained ResNet-20 before any retraining."""
 
+import itertools
 import resource
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def plain_loop(rows: list[list[float]], references: list[list[float]]) -> list[t
 print("VGG16-BN's 1,634,304 kernels of 9 numbers against 192 references")
 channels = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 dice = torch.Generator().manual_seed(0)
-layers = [torch.randn(b * a, 9, generator=dice) for a, b in zip(channels, channels[1:])]
+layers = [torch.randn(b * a, 9, generator=dice) for a, b in itertools.pairwise(channels)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for criterion in ("l1", "pcc"):
     started = time.process_time()
@@ -96,10 +97,10 @@ def shared(text: str) -> tuple[float, float, float, int]:
 
 
 def min_max(bits: int) -> float:
-    """Top-1 with the same layers rounded by the linear quantizer of the source, one scale a layer."""
+    """Top-1 with the same layers and the stem rounded by the linear quantizer of the source, one scale a layer."""
     rounded = parent.copy()
     with torch.no_grad():
-        for name in coded:
+        for name in ("conv1", *coded):
             weight = parent.weights()[name].double()
             scale = source(weight, bits)
             rounded.weighted()[name].weight.copy_(numbers(integers(weight, scale, bits), scale))
@@ -127,11 +128,9 @@ bits = bits_a_weight(sizes, 9, 4, 4) + shape_bits(256, 9) / sizes.weights
 print(f"256 learned shapes, 4 + 4 bits: {bits:.3f} bits a coded weight with the shapes")
 met &= bar("bits a coded weight", bits, 1.85)
 plain = shared("share=learned,calibrate=false,grid=affine")
-print(
-    f"without looking at images: {plain[0]:.2f} %, error {plain[1]:.5f}, {plain[3]:,} bytes, {plain[2]:.1f} CPU-seconds"
-)
 ours = shared("share=learned")
-print(f"share=learned: {ours[0]:.2f} %, error {ours[1]:.5f}, {ours[3]:,} bytes, {ours[2]:.1f} CPU-seconds")
+for name, (accuracy, rest, seconds, size) in (("without looking at images", plain), ("share=learned", ours)):
+    print(f"{name}: {accuracy:.2f} %, error {rest:.5f}, {size:,} bytes, {seconds:.1f} CPU-seconds")
 met &= bar("share=learned, top-1", ours[0], 76, at_most=False, unit=" %")
 met &= bar("share=learned, points above 3-bit linear", ours[0] - linear, 20, at_most=False)
 sys.exit(not met)

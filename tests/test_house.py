@@ -18,7 +18,7 @@ RANKS = {
             ("coding",),
             ("data",),
             ("rules",),
-            ("models",),
+            ("models", "importing"),
             ("classifier",),
             ("mgn", "measure", "runs"),
             ("training",),

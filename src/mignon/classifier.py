@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from mignon.data.inputs import InputSpec, read_pixels, to_network
 from mignon.errors import FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
+from mignon.importing import adapt
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
 from mignon.models.graph import (
@@ -162,8 +163,7 @@ def load_safetensors(path: Path) -> Classifier:
             f"{path} holds a trunk without a classifier",
             f"train one on it: mignon train {ALIASES.get(str(header.get('family')), 'MODEL')} -d D --from {path}",
         )
-    if header.get("weights"):
-        raise ModelError(f"{path} stores {header['weights']}, which cannot be imported yet", "give float32 weights")
+    header, tensors = adapt(header, tensors, path)
     classifier = rebuild(header, path)
     network = classifier.network
     rules = header.get("rules") or {}
@@ -203,7 +203,9 @@ def load_trunk(path: Path, classifier: Classifier) -> tuple[Classifier, list[str
 
     Raises ModelError when nothing fits.
     """
-    _, tensors = read_safetensors(path)
+    header, tensors = read_safetensors(path)
+    if header.get("weights"):
+        raise ModelError(f"{path} stores {header['weights']}: nothing to start a training from", "give float32 weights")
     result = classifier.copy(origin={"from": path.name})
     state = result.network.state_dict()
     copied = [n for n, t in tensors.items() if n in state and state[n].shape == t.shape]

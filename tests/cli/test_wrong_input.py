@@ -118,6 +118,8 @@ CASES = [
     ("show nothing", "'nothing'"),
     ("show resnet20-cifar --classes 0", "--classes 0"),
     ("show mobilenetv1 --image 0", "--image 0"),
+    ("show resnet20-cifar --as coo", "--as"),
+    ("show resnet20-cifar --as zip", "'zip'"),
     ("ls things", "'things'"),
     ("rm nothing", "'nothing'"),
     ("rm {foreign}", "no run"),

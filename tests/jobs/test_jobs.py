@@ -155,6 +155,17 @@ def test_show_knows_networks_and_files(built):
     assert sum(part["bytes"] for part in about["parts"]) == about["size_bytes"] == Path(built.file).stat().st_size
 
 
+def test_show_sets_other_storage_forms_beside_the_file(built, capsys):
+    size = Path(built.file).stat().st_size
+    assert run(["show", str(built.file), "--bytes", "--as", "all", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert {row["form"] for row in about["forms"]} >= {"dense", "bitmap", "coo", "flat", "gaps", ".mgn"}
+    assert about["forms"][-1]["total"] == size == sum(part["bytes"] for part in about["parts"])
+    assert run(["show", str(built.file), "--as", "coo"]) == 0
+    shown = capsys.readouterr().out
+    assert "coo" in shown and f"{size:,}" in shown and "bitmap" not in shown
+
+
 def test_runs_are_listed_and_removed(built, monkeypatch, tmp_path):
     monkeypatch.setenv("MIGNON_RUNS", str(Path(built.run).parent))
     assert built.run in [entry["run"] for entry in mignon.ls("runs")]

@@ -27,6 +27,8 @@ RECIPES = [
     ["quant=w8a8"],
     ["prune=0.5", "quant=w3a4"],
     ["prune=0.5", "quant=w4a8", "tune=1"],
+    ["cluster=16"],
+    ["prune=0.5", "cluster=8,shared=true", "tune=1"],
 ]
 
 
@@ -88,8 +90,9 @@ def test_live_and_decoded_network_say_the_same(lively, apply, recipe, digits):
     classifier = apply(lively, recipe)
     pixels = np.array(digits.test.images[:200])
     live, stored = classifier.logits(pixels), mgn.decode(mgn.encode(classifier)).logits(pixels)
-    activation_step = 0.2 if classifier.activation_bits else 2e-4
-    assert np.abs(live - stored).mean() < activation_step * live.std()
+    gains = any(step.startswith("cluster") for step in recipe)  # their BatchNorm is rounded to 1/256 octave
+    tolerance = 0.2 if classifier.activation_bits else 2e-3 if gains else 2e-4
+    assert np.abs(live - stored).mean() < tolerance * live.std()
 
 
 def test_registered_coders_all_write_files(lively, capsys):
@@ -215,7 +218,7 @@ def check_mutants(files: list[bytes], count: int, seed: int) -> dict[str, float]
 
 
 def mutant_files(classifier, apply) -> list[bytes]:
-    recipes = [[], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"]]
+    recipes = [[], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"], ["prune=0.5", "cluster=8,shared=true"]]
     return [
         mgn.encode(dataclasses.replace(apply(classifier, recipe), coder=coder))
         for recipe in recipes

@@ -31,7 +31,15 @@ COUNTS = [  # family, options, classes, channels, parameters
     ("digits-cnn", {}, 10, 1, 3_778),
     ("resnet20-cifar", {}, 10, 3, 272_474),
     ("resnet20-cifar", {"shortcut": "a"}, 10, 3, 269_722),
+    ("resnet56-cifar", {}, 10, 3, 855_770),
+    ("resnet110-cifar", {}, 10, 3, 1_730_714),
+    ("mobilenetv2-cifar", {}, 10, 3, 2_236_682),
+    ("mobilenetv2-cifar", {"reduction": 4}, 10, 3, 2_236_682),
     ("mobilenetv2-cifar", {"width": 0.35, "last": 448}, 10, 3, 305_770),
+    ("mobilenetv1-cifar", {}, 10, 3, 3_217_226),
+    ("vgg16-cifar", {}, 10, 3, 15_240_906),
+    ("vgg16-bn-cifar", {}, 10, 3, 15_249_354),
+    ("squeezenet1_1", {}, 1000, 3, 1_235_496),
     ("mobilenetv1", {"width": 1.0}, 1000, 3, 4_231_976),
     ("mobilenetv1", {"width": 0.75}, 1000, 3, 2_585_560),
     ("mobilenetv1", {"width": 0.5}, 1000, 3, 1_331_592),
@@ -44,6 +52,13 @@ COUNTS = [  # family, options, classes, channels, parameters
 MACS = [  # family, options, classes, pixels, multiply-accumulates
     ("resnet20-cifar", {}, 10, 32, 40_813_184),
     ("resnet20-cifar", {"shortcut": "a"}, 10, 32, 40_551_040),
+    ("resnet56-cifar", {"shortcut": "a"}, 10, 32, 125_485_696),
+    ("mobilenetv2-cifar", {}, 10, 32, 87_976_448),
+    ("mobilenetv2-cifar", {"reduction": 4}, 10, 32, 296_473_088),
+    ("mobilenetv1-cifar", {}, 10, 32, 46_354_432),
+    ("vgg16-cifar", {}, 10, 32, 313_725_952),
+    ("vgg16-bn-cifar", {}, 10, 32, 313_725_952),
+    ("squeezenet1_1", {}, 1000, 224, 349_151_936),
     ("mobilenetv1", {"width": 1.0}, 1000, 224, 568_740_352),
     ("mobilenetv1", {"width": 1.0}, 1000, 128, 186_400_768),
     ("mobilenetv1", {"width": 1.0}, 2, 224, 567_718_400),
@@ -119,14 +134,14 @@ def test_every_family_keeps_the_contract(capsys):
             assert sum(row.parameters for row in rows) == parameter_count(family, {}, 7, channels)
             assert sum(row.macs for row in layers(absorbed, (channels, pixels, pixels))) == sum(r.macs for r in rows)
             found = blocks(network)
-            assert found[0].kind == "input" and found[-1].kind == "linear"
+            assert found[0].kind == "input" and [n.op for n in found[-1].end.users] == ["output"]
             weighted = sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in network.modules())
             assert sum(b.kind in ("conv", "linear") for b in found) == weighted
             assert MODELS[family].summary
             checked += 1
     with capsys.disabled():
         print(f"\n{checked} networks keep the contract")
-    assert checked >= 8
+    assert checked >= 38
 
 
 def test_a_copy_shares_nothing_with_what_it_was_copied_from():
@@ -174,6 +189,10 @@ def test_peak_memory_counts_what_lives_at_one_time():
         ("mobilenetv1", {"width": float("nan")}, 10, 3),
         ("mobilenetv2-cifar", {"last": 10**9}, 10, 3),
         ("mobilenetv2-cifar", {"last": 2.5}, 10, 3),
+        ("mobilenetv2-cifar", {"reduction": 16}, 10, 3),
+        ("mobilenetv1-cifar", {"width": 0}, 10, 3),
+        ("vgg16-cifar", {"width": 1}, 10, 3),
+        ("squeezenet1_1", {"stride": 3}, 10, 3),
         ("digits-cnn", {}, 0, 3),
         ("digits-cnn", {}, 10, 2),
     ],
@@ -183,9 +202,64 @@ def test_networks_that_make_no_sense_are_refused(family, options, classes, chann
         build(family, options, classes, channels)
 
 
-def test_pictures_that_are_too_small_are_refused():
-    with pytest.raises(ModelError, match="1 x 1"):
-        shapes(trace(build("digits-cnn", {}, 10, 1)), 1, 1, 1)
+@pytest.mark.parametrize(
+    ("family", "options", "pixels"),
+    [
+        ("digits-cnn", {}, 1),
+        ("vgg11-cifar", {}, 31),
+        ("squeezenet1_1", {}, 16),
+        ("squeezenet1_1", {"stride": 1}, 8),
+    ],
+)
+def test_pictures_that_are_too_small_are_refused(family, options, pixels):
+    with pytest.raises(ModelError, match=f"{pixels} x {pixels}"):
+        shapes(trace(build(family, options, 10, 1)), 1, pixels, pixels)
+
+
+@pytest.mark.parametrize(("stride", "pixels", "side"), [(2, 224, 13), (2, 32, 1), (1, 32, 3)])
+def test_squeezenet_pools_as_published_and_takes_small_pictures_too(stride, pixels, side):
+    known = shapes(trace(build("squeezenet1_1", {"stride": stride}, 10, 3)), 3, pixels, pixels)
+    assert known["classifier_2"] == (10, side, side) and known["output"] == (10,)
+
+
+def test_a_deeper_network_has_its_layers_in_the_order_of_its_name():
+    for depth in (11, 13, 16, 19):
+        found = blocks(trace(build(f"vgg{depth}-cifar", {}, 10, 3)))
+        assert sum(b.kind in ("conv", "linear") for b in found) == depth
+    for depth in (14, 20, 32, 44, 56, 110):
+        found = blocks(trace(build(f"resnet{depth}-cifar", {"shortcut": "a"}, 10, 3)))
+        assert sum(b.kind in ("conv", "linear") for b in found) == depth
+
+
+def test_a_fire_module_reads_two_activated_halves_and_needs_memory_for_both():
+    network = trace(build("squeezenet1_1", {}, 10, 3))
+    found = {b.name: b for b in blocks(network)}
+    concat = found["features.3.concat"]
+    assert concat.kind == "join" and concat.activation is None
+    assert concat.sources == [found[f"features.3.expand{k}"].end for k in ("1x1", "3x3")]
+    assert isinstance(found["features.3.expand3x3"].activation, nn.ReLU)
+    # at the first max-pool: 64 maps of 111 x 111 and of 55 x 55
+    assert peak_activation_bytes(network, (3, 224, 224), bits=8) == 64 * (111**2 + 55**2)
+
+
+def test_dropout_is_nothing_in_evaluation_and_needs_no_memory():
+    class Dropped(nn.Module):
+        def __init__(self, rate):
+            super().__init__()
+            self.a, self.relu, self.drop = nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Dropout(rate)
+            self.b, self.c, self.add = nn.Conv2d(4, 1, 1), nn.Conv2d(4, 1, 1), Add()
+
+        def forward(self, x):
+            x = self.relu(self.a(x))
+            return self.add(self.b(self.drop(x)), self.c(x))
+
+    network, x = trace(Dropped(0.9)), torch.randn(2, 1, 5, 5)
+    assert torch.equal(network(x), network(x)) and not torch.equal(network.train()(x), network(x))
+    network.eval()
+    plain = nn.Sequential(network.a, network.relu)(x)
+    assert torch.equal(network(x), network.b(plain) + network.c(plain))
+    # the 4 maps of a stay for c while b and c make theirs: what is dropped is no copy of them
+    assert peak_activation_bytes(network, (1, 5, 5), bits=8) == 6 * 25
 
 
 def test_given_weights_load_and_trunks_say_what_to_type(shared_data):

@@ -14,8 +14,10 @@ from mignon.models.graph import set_rule
 from mignon.registry import RULES
 from mignon.rules import Rule, build_rule
 from mignon.rules.accumulator import Accumulator
+from mignon.rules.codebook import Codebook
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
+from mignon.rules.scaled import Scaled
 from mignon.rules.scales import mantissas, nearest_step, scale
 
 SPECS = {
@@ -24,6 +26,8 @@ SPECS = {
     "accumulator": [{"rule": "accumulator", "n": 16}],
     "reference": [{"rule": "reference"}, {"rule": "reference", "bits": 8}],
     "share": [{"rule": "share", "length": 9, "references": 7, "shape_bits": 8, "a": 4, "m": 32, "unit": True}],
+    "scaled": [{"rule": "scaled", "bits": 8}, {"rule": "scaled", "bits": 16, "masked": True}],
+    "codebook": [{"rule": "codebook", "k": 16}, {"rule": "codebook", "k": 5, "masked": True}],
 }
 
 
@@ -40,6 +44,9 @@ def test_every_rule_keeps_the_contract(capsys):
             weight = latent(shape)
             if isinstance(rule, Grid):
                 rule.choose_scales(weight, None)
+            if isinstance(rule, Codebook):
+                rule.index.copy_(torch.arange(weight.numel()).reshape(shape) % spec["k"] - 2)
+                rule.assign(torch.linspace(-1, 1, spec["k"] - rule.masked), -2)
             rule.fit(weight)
             streams = {k: s.values for k, s in rule.streams().items()}
             assert {k: v.shape for k, v in streams.items()} == {
@@ -50,7 +57,7 @@ def test_every_rule_keeps_the_contract(capsys):
             checked += 1
     with capsys.disabled():
         print(f"\n{checked} rules keep the contract")
-    assert checked >= 4
+    assert checked >= 6
 
 
 def test_scales_are_exact_octaves_and_right_to_a_ten_millionth():
@@ -110,16 +117,20 @@ def test_a_grid_absorbs_batchnorm_without_rounding_again():
     assert torch.equal(absorbed.q.abs()[[0, 1, 3]], rule.q.abs()[[0, 1, 3]])
 
 
+@pytest.mark.parametrize("kind", ["grid", "scaled"])
 @pytest.mark.parametrize("masked", [False, True])
-def test_gradients_pass_straight_through_but_not_to_pruned_weights(masked):
+def test_gradients_pass_straight_through_but_not_to_pruned_weights(masked, kind):
     module = torch.nn.Linear(6, 4, bias=False)
     weight = latent((4, 6))
-    spec = {"rule": "grid", "bits": 3} | ({"masked": True} if masked else {})
-    rule = Grid(spec, (4, 6))
+    spec = {"rule": kind, "bits": 3} | ({"masked": True} if masked else {})
+    rule = build_rule(spec)(spec, (4, 6))
     keep = latent((4, 6), 1) > 0
     if masked:
         rule.mask.copy_(keep)
-    rule.choose_scales(weight, None)
+    if kind == "grid":
+        rule.choose_scales(weight, None)
+    else:
+        rule.set_scale(0.4)
     rule.fit(weight)
     set_rule(module, rule, weight)
     module.train()
@@ -171,6 +182,11 @@ def test_a_bias_is_whole_numbers_of_the_accumulator():
         {"rule": "float", "kept": -1},
         {"rule": "float", "kept": 99},
         {"rule": "float", "gain": 1},
+        {"rule": "scaled"},
+        {"rule": "scaled", "bits": 1},
+        {"rule": "scaled", "bits": 17},
+        {"rule": "scaled", "bits": True},
+        {"rule": "scaled", "bits": 8, "masked": 1},
         {"rule": "accumulator", "n": 0},
         {"rule": "accumulator", "n": 16},
     ],
@@ -186,6 +202,11 @@ def test_specs_that_make_no_sense_are_refused(spec):
     [
         ({"rule": "grid", "bits": 3}, {"k": [0, 0], "q": [[4, 0], [0, 0]]}),
         ({"rule": "grid", "bits": 3}, {"k": [10**6, 0], "q": [[1, 0], [0, 0]]}),
+        ({"rule": "scaled", "bits": 3}, {"scale": [1], "q": [[4, 0], [0, 0]]}),
+        ({"rule": "scaled", "bits": 3}, {"scale": [1], "q": [[-5, 0], [0, 0]]}),
+        ({"rule": "scaled", "bits": 3}, {"scale": [0], "q": [[1, 0], [0, 0]]}),
+        ({"rule": "scaled", "bits": 3}, {"scale": [-1], "q": [[1, 0], [0, 0]]}),
+        ({"rule": "scaled", "bits": 3}, {"scale": [0x7F800000], "q": [[1, 0], [0, 0]]}),
         ({"rule": "float", "kept": 2}, {"mask": [[1, 0], [0, 0]], "planes": np.zeros((4, 2))}),
         ({"rule": "float"}, {"planes": [[127] * 4, [128] * 4, [0] * 4, [0] * 4]}),
     ],
@@ -333,3 +354,61 @@ def test_zeros_of_a_pruned_grid_stay_zero_after_it_was_read_from_a_file():
     set_rule(module, rule, latent((2, 3)) * 5)
     module.train()
     assert (module.weight == 0).tolist() == [[True, False, True], [False, True, False]]
+
+
+SYMMETRIC = [  # the quantizer of system 002 on (-1.27, -0.01, 0, 0.004, 0.635, 0.3)
+    (8, [-127, -1, 0, 0, 64, 30]),
+    (4, [-7, 0, 0, 0, 4, 2]),
+    (2, [-1, 0, 0, 0, 0, 0]),
+    (16, [-32767, -258, 0, 103, 16384, 7740]),
+]
+
+
+@pytest.mark.parametrize(("bits", "expected"), SYMMETRIC)
+def test_integers_under_a_covering_scale_are_those_of_system_002(bits, expected):
+    weight = torch.tensor([-1.27, -0.01, 0, 0.004, 0.635, 0.3])
+    rule = Scaled.covering(weight, bits)
+    rule.fit(weight)
+    assert rule.q.tolist() == expected
+
+
+def test_a_scaled_rule_uses_the_whole_range_and_ties_go_to_even():
+    rule = Scaled({"rule": "scaled", "bits": 8}, (5,))
+    rule.set_scale(1 / 128)
+    rule.fit(torch.tensor([-1, -0.5, 0, 0.5, 1]))
+    assert rule.q.tolist() == [-128, -64, 0, 64, 127]
+    rule.set_scale(2.0)
+    rule.fit(torch.tensor([1.0, 3.0, 5.0, -1.0, -300.0]))
+    assert rule.q.tolist() == [0, 2, 2, 0, -128]
+
+
+@given(st.floats(2.0**-126, 2.0**100, width=32), st.integers(2, 16), st.integers(0, 99), st.booleans())
+def test_a_float_scale_and_its_integers_come_back_bit_for_bit(step, bits, seed, masked):
+    spec = {"rule": "scaled", "bits": bits} | ({"masked": True} if masked else {})
+    q = np.random.default_rng(seed).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (3, 4)).astype(np.int32)
+    rule = Scaled({**spec}, (3, 4))
+    rule.set_scale(step)
+    streams = {"scale": rule.streams()["scale"].values, "q": q}
+    again = Scaled.from_streams(spec, (3, 4), streams)
+    assert torch.equal(again.weight(), torch.tensor(step) * torch.tensor(q))
+    again.fit(again.weight())
+    assert np.array_equal(again.streams()["q"].values, q)
+    absorbed = again.absorb(again.weight(), torch.tensor([2.0, -0.5, 0.0], dtype=torch.float64))
+    assert np.array_equal(absorbed.streams()["q"].values, q) and absorbed.scale.equal(again.scale)
+    assert torch.equal(absorbed.weight()[:2], again.weight()[:2] * torch.tensor([[2.0], [-0.5]]))
+    assert not masked or torch.equal(absorbed.mask, again.mask)
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf"), 1e-60])
+def test_a_scale_that_is_not_finite_and_above_zero_is_refused(step):
+    with pytest.raises(FormatError):
+        Scaled({"rule": "scaled", "bits": 8}, (2,)).set_scale(step)
+
+
+def test_released_gains_are_neutral_and_those_of_zero_rows_too():
+    rule = Scaled.from_streams({"rule": "scaled", "bits": 8}, (4, 2), {"scale": [2**29], "q": [[1, 2]] * 3 + [[0, 0]]})
+    absorbed = rule.absorb(rule.weight(), torch.tensor([3.0, -3.0, -0.2, -3.0], dtype=torch.float64))
+    before = absorbed.weight()
+    absorbed.release(torch.tensor([False, True, False, False]))
+    assert (absorbed.gain == 0).tolist() == [False, True, False, True] and absorbed.flip.tolist() == [0, 0, 1, 0]
+    assert torch.equal(absorbed.weight()[[0, 2, 3]], before[[0, 2, 3]])

@@ -14,6 +14,7 @@ from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
 
 EXAMPLES = {
+    "cluster": "cluster=4",
     "code": "code=range",
     "prune": "prune=0.5",
     "quant": "quant=w4a8",
@@ -139,6 +140,7 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
     ("recipe", "word"),
     [
         ("quant=w8 prune=0.5", "integers"),
+        ("cluster=8 prune=0.5", "shared values"),
         ("quant=w8 quant=w4", "already"),
         ("prune=1", "share"),
         ("prune=x", "number"),

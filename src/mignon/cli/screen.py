@@ -94,6 +94,14 @@ def print_about(about: dict[str, Any]) -> None:
             parts.add_row(part["part"], f"{part['bytes']:,}")
         parts.add_row("sum", f"{sum(part['bytes'] for part in about['parts']):,}")
         _print(parts)
+    if "forms" in about:
+        columns = ("values", "indices", "side", "other", "header", "total")
+        forms = Table("bytes with weights as", *columns)
+        for row in about["forms"]:
+            forms.add_row(row["form"], *(f"{row[column]:,}" for column in columns))
+        _print(forms)
+        for name, reason in about["not_comparable"].items():
+            print(f"not compared: {name} ({reason}), counted as other")
 
 
 def print_card(card: dict[str, Any]) -> None:

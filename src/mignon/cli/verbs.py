@@ -284,6 +284,9 @@ def show(
     image: Image = None,
     channels: Annotated[int, Parameter(converter=_whole, help="1 or 3, for a model family.")] = 3,
     bytes_: Annotated[bool, Parameter(name="--bytes", negative="", help="Split every byte of the file.")] = False,
+    as_: Annotated[
+        str | None, Parameter(name="--as", help="Bytes with the weights as: dense, bitmap, coo, flat, gaps or all.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Layers, parameters, MACs and memory of a network; header and bytes of a file.
@@ -295,7 +298,7 @@ def show(
     """
     from mignon.jobs.show import show as job
 
-    about = job(thing, classes=classes, width=width, image=image, channels=channels, bytes_=bytes_)
+    about = job(thing, classes=classes, width=width, image=image, channels=channels, bytes_=bytes_, as_=as_)
     if json:
         print_json(about)
     else:

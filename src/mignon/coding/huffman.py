@@ -30,23 +30,9 @@ class Huffman:
             flat = values.ravel().astype(np.int64)
             if not flat.size:
                 continue
-            low, span = int(flat.min()), int(flat.max() - flat.min()) + 1
-            direct = span <= DIRECT_SPAN
-            unsigned = np.where(flat >= 0, 2 * flat, -2 * flat - 1)
-            symbols = flat - low if direct else _bit_lengths(unsigned)
-            extra = np.zeros_like(flat) if direct else np.maximum(symbols - 1, 0)
-            size = span if direct else 33
-            lengths = code_lengths(np.bincount(symbols, minlength=size))
-            if span > 1 and not lengths.any():  # different numbers of one class: its code needs a bit
-                lengths[symbols[0]] = 1
-            write_varint(out, zigzag(low))
-            write_varint(out, span if direct else 0)
-            nibbles = np.append(lengths, 0)[: size + size % 2].astype(np.uint8)
-            out += (nibbles[0::2] << 4 | nibbles[1::2]).tobytes()
-            if span > 1:
-                codes = canonical_codes(lengths)
-                low_bits = unsigned & ((1 << extra) - 1)
-                out += _write_bits(codes[symbols] << extra | low_bits, lengths[symbols] + extra)
+            direct = int(flat.max() - flat.min()) < DIRECT_SPAN
+            forms = [_write_stream(flat, False), *([_write_stream(flat, True)] if direct else [])]
+            out += min(forms, key=len)
         return bytes(out)
 
     def decode(self, data: bytes, layouts: list[Layout]) -> tuple[list[np.ndarray], list[int]]:
@@ -62,6 +48,27 @@ class Huffman:
             arrays.append(values.astype(np.int32).reshape(layout.shape))
             ends.append(reader.position)
         return arrays, ends
+
+
+def _write_stream(flat: np.ndarray, direct: bool) -> bytes:
+    """A table of all values (`direct`) or of bit lengths, and the codes."""
+    low, span = int(flat.min()), int(flat.max() - flat.min()) + 1
+    unsigned = np.where(flat >= 0, 2 * flat, -2 * flat - 1)
+    symbols = flat - low if direct else _bit_lengths(unsigned)
+    extra = np.zeros_like(flat) if direct else np.maximum(symbols - 1, 0)
+    size = span if direct else 33
+    lengths = code_lengths(np.bincount(symbols, minlength=size))
+    if not lengths.any() and not (direct and span == 1):  # all numbers of one class: its code needs a bit
+        lengths[symbols[0]] = 1
+    out = bytearray()
+    write_varint(out, zigzag(low))
+    write_varint(out, span if direct else 0)
+    nibbles = np.append(lengths, 0)[: size + size % 2].astype(np.uint8)
+    out += (nibbles[0::2] << 4 | nibbles[1::2]).tobytes()
+    if direct and span == 1:
+        return bytes(out)
+    low_bits = unsigned & ((1 << extra) - 1)
+    return bytes(out) + _write_bits(canonical_codes(lengths)[symbols] << extra | low_bits, lengths[symbols] + extra)
 
 
 def code_lengths(counts: np.ndarray) -> np.ndarray:

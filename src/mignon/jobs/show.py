@@ -9,6 +9,7 @@ from mignon.classifier import Classifier, fresh, parameter_count
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
 from mignon.jobs.load import load_with_size
+from mignon.measure.storage import CHOICES, storage_forms
 from mignon.models.graph import layers, peak_activation_bytes
 from mignon.registry import MODELS
 from mignon.settings import fill
@@ -22,13 +23,20 @@ def show(
     image: int | None = None,
     channels: int = 3,
     bytes_: bool = False,
+    as_: str | None = None,
 ) -> dict[str, Any]:
     """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
 
     Returns `layers` (name, kind, shape C x H x W, parameters, macs), `parameters`, `macs`, `peak_activation_bytes`, and
-    for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to `size_bytes`. Raises MignonError.
+    for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to `size_bytes`; with `as_` (dense,
+    bitmap, coo, flat, gaps or all) `forms`: bytes of the same network with its weights in that form, beside the file's.
+    Raises MignonError.
     """
+    if as_ is not None and as_ not in (*CHOICES, "all"):
+        raise ModelError(f"there is no storage form {as_!r}", f"use one of: {', '.join(CHOICES)}, all")
     if not Path(thing).expanduser().exists() and str(thing) in MODELS:
+        if as_ is not None:
+            raise ModelError("--as compares the bytes of a file", "give a run folder, .safetensors or .mgn")
         family, options = str(thing), {} if width is None else {"width": width}
         pixels = MODELS[family].pixels if image is None else image
         if channels not in (1, 3):
@@ -59,6 +67,8 @@ def show(
     }
     if bytes_:
         about["parts"] = [{"part": name, "bytes": size} for name, size in mgn.parts(stored)]
+    if as_ is not None:
+        about |= storage_forms(mgn.decode(stored), mgn.parts(stored), as_)
     return about
 
 

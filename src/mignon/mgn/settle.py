@@ -1,48 +1,73 @@
 """From a live Classifier to the one that a file holds: BatchNorm absorbed, every number under a rule."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.utils import parametrize
 
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
-from mignon.models.graph import Block, absorb, blocks, set_rule, weight_rule
+from mignon.models.graph import Block, absorb, blocks, connect, latent_weight, set_rule, weight_rule
+from mignon.models.reads import read_channels
+from mignon.rules import Rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
+from mignon.rules.scaled import Scaled
+
+BIAS_BITS = 16  # of biases beside whole-number weights: steps of 1/32767 of the largest one
 
 
 def settle(classifier: Classifier) -> Classifier:
-    """A copy whose numbers are exactly those that its file will hold. Settling twice changes nothing."""
-    network = absorb(classifier.network)
+    """A copy whose numbers are exactly those that its file will hold. Settling twice changes nothing.
+
+    Numbers that nothing reads (bias and gain of a channel whose every following weight is zero) become neutral.
+    """
+    network = absorb(classifier.network).eval()
     with torch.no_grad():
-        for block, module, tensor in stored_tensors(blocks(network)):
-            if parametrize.is_parametrized(module, tensor):
+        stored = list(stored_tensors(blocks(network)))
+        for _, module, tensor in stored:
+            rule = weight_rule(module, tensor)
+            if rule is not None and rule.settled() is not rule:
+                set_rule(module, rule.settled(), latent_weight(module, tensor), tensor)
+            elif rule is None and tensor == "weight":
+                weight = module.weight.detach()
+                _put_under(Float32({"rule": "float"}, tuple(weight.shape)), module, tensor, weight)
+        connect(network)
+        read = read_channels(network, classifier.size)
+        for block, module, tensor in stored:
+            rule, value = weight_rule(module, tensor), getattr(module, tensor).detach()
+            channels = read[block.end.name].to(value.device)
+            if tensor == "weight" and rule is not None:
+                rule.release(~channels)
                 continue
-            latent = getattr(module, tensor).detach()
-            scales = accumulator_scales(network, block, module) if tensor == "bias" else None
-            if scales is None:
-                rule: Float32 | Accumulator = Float32({"rule": "float"}, tuple(latent.shape))
-            else:
-                rule = Accumulator({"rule": "accumulator", "n": STEPS}, tuple(latent.shape))
-                rule.set_scales(scales)
-            rule.fit(latent)
-            set_rule(module, rule, latent, tensor)
-    network.eval()
-    return Classifier(
-        classifier.family,
-        classifier.options,
-        classifier.input,
-        classifier.classes,
-        network,
-        classifier.coder,
-        classifier.recipe,
-        classifier.origin,
-    )
+            latent = torch.where(channels, value, 0.0)
+            if rule is None:
+                _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
+            elif not torch.equal(latent, value):
+                rule.fit(latent)
+    return replace(classifier, network=network)
 
 
-def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]:
+def bias_rule(network: torch.fx.GraphModule, block: Block, module: Any, bias: torch.Tensor) -> Rule:
+    """How a bias is stored: in accumulator units between grids; under a scale beside whole numbers; else as float32."""
+    shape = tuple(bias.shape)
+    scales = accumulator_scales(network, block, module)
+    if scales is not None:
+        rule = Accumulator({"rule": "accumulator", "n": STEPS}, shape)
+        rule.set_scales(scales)
+        return rule
+    if isinstance(weight_rule(module), Float32):
+        return Float32({"rule": "float"}, shape)
+    return Scaled.covering(bias, BIAS_BITS)
+
+
+def _put_under(rule: Rule, module: Any, tensor: str, latent: torch.Tensor) -> None:
+    rule.to(latent.device).fit(latent)
+    set_rule(module, rule, latent, tensor)
+
+
+def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, Any, str]]:
     """The tensors of a settled network in the order of the file: weight, then bias, block by block."""
     for block in found:
         if block.kind in ("conv", "linear") and block.module is not None:
@@ -51,7 +76,7 @@ def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, nn.Module, str]]
                 yield block, block.module, "bias"
 
 
-def accumulator_scales(network: torch.fx.GraphModule, block: Block, module: nn.Module) -> torch.Tensor | None:
+def accumulator_scales(network: torch.fx.GraphModule, block: Block, module: Any) -> torch.Tensor | None:
     """k_input + k_weight for each output channel, when both the input and the weight lie on grids; else None."""
     grid = input_grid(network, block.sources[0])
     rule = weight_rule(module)

@@ -15,7 +15,7 @@ from mignon.rules import Rule
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 WEIGHTED = (nn.Conv2d, nn.Linear)
-VIEWS = (nn.Identity, nn.Flatten)
+VIEWS = (nn.Identity, nn.Flatten, nn.Dropout)
 JOINS = (Add, Concat, GlobalAverage, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 
 
@@ -116,9 +116,7 @@ def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
     rule = weight_rule(module, tensor)
     if rule is None:
         return getattr(module, tensor).detach()
-    latent = module.parametrizations[tensor].original.detach()
-    mask = getattr(rule, "mask", None)
-    return latent if mask is None else latent * mask
+    return rule.latent(module.parametrizations[tensor].original.detach())
 
 
 def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:

@@ -50,10 +50,12 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int
 
 
 def initialize(network: nn.Module) -> nn.Module:
-    """He et al. 2015 for convolutions (fan out), small normal weights and zero bias for the classifier."""
+    """He et al. 2015 for convolutions (fan out), small normal weights for linear layers; biases are zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, module.in_features**-0.5)
             nn.init.zeros_(module.bias)

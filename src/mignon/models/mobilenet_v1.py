@@ -25,12 +25,12 @@ def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) 
 
 
 class Network(nn.Module):
-    """Stem 3x3/2, thirteen pairs of depthwise 3x3 and pointwise 1x1, global average, linear."""
+    """Stem 3x3 (stride 2 for large pictures), thirteen pairs of depthwise 3x3 and pointwise 1x1, average, linear."""
 
-    def __init__(self, width: float, classes: int, channels: int):
+    def __init__(self, width: float, stride: int, classes: int, channels: int):
         super().__init__()
         stem = max(1, int(32 * width))
-        features: OrderedDict[str, nn.Module] = OrderedDict(init_block=_unit(channels, stem, 3, 2))
+        features: OrderedDict[str, nn.Module] = OrderedDict(init_block=_unit(channels, stem, 3, stride))
         inputs = stem
         for i, units in enumerate(STAGES, 1):
             stage: OrderedDict[str, nn.Module] = OrderedDict()
@@ -65,4 +65,4 @@ class MobileNetV1:
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(self.width, classes, channels))
+        return initialize(Network(self.width, 2, classes, channels))

@@ -19,6 +19,7 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+THIRD = 2  # the stage that a reduction of 4 leaves at full size
 
 
 def _channels(value: float) -> int:
@@ -48,11 +49,13 @@ class Inverted(nn.Module):
 class Network(nn.Module):
     """Stem, seventeen inverted residuals, last 1x1, global average, linear."""
 
-    def __init__(self, width: float, last: int, classes: int, channels: int):
+    def __init__(self, width: float, last: int, reduction: int, classes: int, channels: int):
         super().__init__()
         inputs = _channels(32 * width)
         features: list[nn.Module] = [nn.Sequential(*conv_bn(channels, inputs, 3), nn.ReLU6())]
-        for expansion, base, repeats, stride in STAGES:
+        for number, (expansion, base, repeats, stride) in enumerate(STAGES):
+            if number == THIRD and reduction == 4:
+                stride = 1
             outputs = _channels(base * width)
             for i in range(repeats):
                 features.append(Inverted(inputs, outputs, stride if i == 0 else 1, expansion))
@@ -70,10 +73,13 @@ class Network(nn.Module):
 @MODELS.register("mobilenetv2-cifar")
 @dataclass(frozen=True)
 class MobileNetV2Cifar:
-    """width: multiplies the channels (rounded to 8); last: channels of the last 1x1, not scaled."""
+    """width: multiplies the channels (rounded to 8); last: channels of the last 1x1, not scaled; reduction: how many
+    times smaller than the picture the last maps are, 8 or 4 (as systems 001 and 002 have it).
+    """
 
     width: float = 1.0
     last: int = 1280
+    reduction: int = 8
 
     summary: ClassVar[str] = "MobileNetV2 with strides for pictures of about 32 pixels"
     pixels: ClassVar[int] = 32
@@ -82,7 +88,9 @@ class MobileNetV2Cifar:
         check_width(self.width)
         if not 8 <= self.last <= 8192:
             raise ModelError(f"{self.last} last channels are not possible", "use 8 to 8192")
+        if self.reduction not in (4, 8):
+            raise ModelError(f"a reduction of {self.reduction} is not possible", "use 8 or 4")
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(self.width, self.last, classes, channels))
+        return initialize(Network(self.width, self.last, self.reduction, classes, channels))

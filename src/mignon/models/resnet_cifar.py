@@ -1,4 +1,4 @@
-"""ResNet-20 for 32 x 32 pictures (He et al. 2016, section 4.2)."""
+"""ResNets for 32 x 32 pictures (He et al. 2016, section 4.2): 6 n + 2 layers in three stages of n blocks."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -57,14 +57,14 @@ class ResNet(nn.Module):
         return self.linear(self.pool(self.layer3(self.layer2(self.layer1(x)))))
 
 
-@MODELS.register("resnet20-cifar")
 @dataclass(frozen=True)
-class ResNet20:
-    """shortcut: `b` (1x1 convolution, 272,474 parameters) or `a` (padding, 269,722; the given weights)."""
+class ResNetCifar:
+    """shortcut: `b` (1x1 convolution where the size changes) or `a` (padding, no weights)."""
 
     shortcut: str = "b"
 
-    summary: ClassVar[str] = "ResNet-20 for pictures of about 32 pixels"
+    depth: ClassVar[int]
+    summary: ClassVar[str]
     pixels: ClassVar[int] = 32
 
     def __post_init__(self) -> None:
@@ -73,4 +73,9 @@ class ResNet20:
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(ResNet(3, self.shortcut, classes, channels))
+        return initialize(ResNet((self.depth - 2) // 6, self.shortcut, classes, channels))
+
+
+for _depth in (14, 20, 32, 44, 56, 110):
+    _text = {"depth": _depth, "summary": f"ResNet-{_depth} for pictures of about 32 pixels"}
+    MODELS.register(f"resnet{_depth}-cifar")(type(f"ResNet{_depth}", (ResNetCifar,), _text))

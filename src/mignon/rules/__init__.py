@@ -104,15 +104,23 @@ class Rule(nn.Module):
 
     def weight(self) -> Tensor:
         """The weight, a pure function of `spec` and the stored numbers."""
-        value = self.value()
+        return self.times_gain(self.value())
+
+    def times_gain(self, value: Tensor) -> Tensor:
+        """The value times the stored gain of an absorbed BatchNorm, when there is one."""
         return value * self.channel_gain() if self.spec.get("gain") else value
 
     def channel_gain(self) -> Tensor:
-        """The stored gain of an absorbed BatchNorm, shaped to multiply the weight (only with a gain in the spec)."""
+        """That gain, shaped to multiply the weight (only with a gain in the spec)."""
         from mignon.rules.scales import scale
 
         gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
         return per_channel(gain, len(self.shape))
+
+    def latent(self, original: Tensor) -> Tensor:
+        """What training moves, from the float tensor behind this rule: zero where a mask says that nothing is kept."""
+        mask = getattr(self, "mask", None)
+        return original if mask is None else original * mask
 
     def forward(self, latent: Tensor) -> Tensor:
         """While training: fit, and pass the gradient straight through to the latent weight."""
@@ -135,6 +143,17 @@ class Rule(nn.Module):
         rule.gain.copy_(nearest_step(gain.abs(), GAIN_STEPS))
         rule.flip.copy_((gain < 0).int())
         return rule
+
+    def settled(self) -> "Rule":
+        """The rule as a file holds it: itself, or a copy without what only training needs."""
+        return self
+
+    def release(self, unread: Tensor) -> None:
+        """Give neutral values to numbers that nothing reads: gains of these output channels (bool) and of zero rows."""
+        if self.spec.get("gain"):
+            unread = unread | (self.value().flatten(1) == 0).all(1)
+            self.gain[unread] = 0
+            self.flip[unread] = 0
 
     @property
     def device(self) -> torch.device:

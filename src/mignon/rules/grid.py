@@ -1,13 +1,14 @@
-"""Symmetric integer grids: weight = 2^(k/n) q, one k an output channel, |q| <= 2^(bits-1) - 1.
+"""Integer grids: weight = 2^(k/n) (q - zero), one k a tensor, an output channel or a group of inputs.
 
-With BatchNorm behind it the grid lies on the *absorbed* weight: q = round(w g / 2^(k/n)) with the BatchNorm gain g, and
-the live network sees 2^(k/n) q / g. So nothing is rounded a second time when BatchNorm is absorbed.
+With BatchNorm behind it the grid lies on the *absorbed* weight: q = round(w g / 2^(k/n)) + zero with the BatchNorm
+gain g, and the live network sees 2^(k/n) (q - zero) / g. So nothing is rounded again when BatchNorm is absorbed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mignon.coding import Layout
 from mignon.errors import FormatError
@@ -16,36 +17,59 @@ from mignon.rules import Rule, per_channel
 from mignon.rules.scales import FINEST, LARGEST_OCTAVE, nearest_step, scale
 
 STEPS = 16  # an octave: a scale is at most 2.2 % from the one wanted; the integers are chosen after it
+SEARCHED = 24  # steps below the range of the extremes that a search for the best scale looks at: 1.5 octaves
 
 
 @RULES.register("grid")
 class Grid(Rule):
-    """spec: {"rule": "grid", "bits": 2..16, "n": steps an octave, "masked": zeros are pruned and stay zero}."""
+    """spec: {"rule": "grid", "bits": 2..16, "n": scale steps an octave} and, where they are not the usual:
+
+    "per": "tensor", or the number of inputs that share a scale (an output channel has one otherwise);
+    "affine": q from 0 to 2^bits - 1 with a zero point (q is symmetric, |q| <= 2^(bits-1) - 1, otherwise);
+    "masked": zeros are pruned and stay zero; "learned": training moves the scales too (LSQ, Esser et al. 2020).
+    """
 
     k: Tensor
     q: Tensor
+    zero: Tensor
     mask: Tensor
     live_gain: Tensor
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
-        """`k` (one an output channel) and `q` (the shape of the weight)."""
-        bits, steps = spec.get("bits"), spec.get("n", STEPS)
+        """`k` (one a scale), `zero` where affine, and `q` (the shape of the weight)."""
+        bits, steps, per = spec.get("bits"), spec.get("n", STEPS), spec.get("per", "channel")
         if type(bits) is not int or not 2 <= bits <= 16:
             raise FormatError(f"a grid of {bits!r} bits is not possible")
         if type(steps) is not int or steps < 1 or FINEST % steps:
             raise FormatError(f"a grid of {steps!r} scale steps an octave is not possible")
+        if per not in ("tensor", "channel") and (type(per) is not int or per < 1):
+            raise FormatError(f"a grid with a scale for each {per!r} is not possible")
         if "gain" in spec:
             raise FormatError("a grid has its gain in its scale")
-        return {"k": Layout((shape[0],), "side"), "q": Layout(shape, "weights")}
+        if any(type(spec.get(flag, True)) is not bool for flag in ("affine", "masked", "learned")):
+            raise FormatError("affine, masked and learned of a grid must be true or false")
+        inputs = 1
+        for size in shape[1:]:
+            inputs *= size
+        scales = {"tensor": (1,), "channel": (shape[0],)}.get(per) or (shape[0], -(-inputs // per))
+        side = {"k": Layout(scales, "side")} | ({"zero": Layout(scales, "side")} if spec.get("affine") else {})
+        return {**side, "q": Layout(shape, "weights")}
 
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__(spec, shape)
         self.steps = spec.get("n", STEPS)
-        self.top = 2 ** (spec["bits"] - 1) - 1
+        self.per = spec.get("per", "channel")
+        bits = spec["bits"]
+        self.top: int = 2**bits - 1 if spec.get("affine") else 2 ** (bits - 1) - 1
+        self.low: int = 0 if spec.get("affine") else -self.top
         self.register_buffer("live_gain", torch.ones(shape[0], dtype=torch.float64))
+        if not spec.get("affine"):
+            self.register_buffer("zero", torch.zeros_like(self.k), persistent=False)
         if spec.get("masked"):
             self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
+        if spec.get("learned"):
+            self.octave = nn.Parameter(torch.zeros(self.k.shape))  # log2 of the scales
 
     @classmethod
     def from_streams(cls, spec: dict[str, Any], shape: tuple[int, ...], streams: Any) -> "Grid":
@@ -53,76 +77,199 @@ class Grid(Rule):
         rule = super().from_streams(spec, shape, streams)
         assert isinstance(rule, Grid)
         if spec.get("masked"):
-            rule.mask.copy_(rule.q != 0)
+            rule.mask.copy_(rule.whole() != 0)
         return rule
 
     def check(self) -> None:
-        """Integers and scales within their ranges."""
-        if self.q.numel() and int(self.q.abs().max()) > self.top:
+        """Integers, zero points and scales within their ranges."""
+        if self.q.numel() and not (self.low <= int(self.q.min()) and int(self.q.max()) <= self.top):
             raise FormatError(f"an integer does not fit into {self.spec['bits']} bits")
-        if self.k.numel() and int(self.k.abs().max()) > LARGEST_OCTAVE * self.steps:
+        if self.zero.numel() and not (int(self.zero.min()) >= 0 and int(self.zero.max()) <= self.top):
+            raise FormatError("a zero point is out of range")
+        if self.k.numel() and int(self.k.long().abs().max()) > LARGEST_OCTAVE * self.steps:
             raise FormatError("a scale is out of range")
 
-    def choose_scales(self, latent: Tensor, gain: Tensor | None) -> None:
-        """The scale of each channel that minimizes the squared error, from the largest magnitude down one octave."""
+    # ---- scales and zero points, spread over the weights ----
+
+    def spread(self, sides: Tensor) -> Tensor:
+        """One side value a scale to a tensor that broadcasts with the weight as rows (out x inputs)."""
+        if self.per in ("tensor", "channel"):
+            return sides.reshape(-1, 1)
+        inputs = self.q[0].numel()
+        return sides.repeat_interleave(self.per, 1)[:, :inputs]
+
+    def step(self) -> Tensor:
+        """float32 size of a step for each weight, as rows (broadcasts with out x inputs)."""
+        return self.spread(scale(self.k, self.steps))
+
+    def whole(self) -> Tensor:
+        """q - zero (int32, the shape of the weight)."""
+        return (self.q.reshape(self.shape[0], -1) - self.spread(self.zero)).reshape(self.shape)
+
+    # ---- choosing numbers ----
+
+    def absorbed(self, latent: Tensor, gain: Tensor | None) -> Tensor:
+        """The weight times the gain of the BatchNorm behind (float64, one an output channel) as rows, out x inputs."""
         if gain is not None:
-            self.live_gain.copy_(gain.abs())
-        rows = self._absorbed(latent).reshape(self.shape[0], -1)
-        largest = rows.abs().amax(1)
-        first = torch.ceil(self.steps * torch.log2((largest / self.top).clamp_min(1e-15))).to(torch.int32)
-        best, best_error = first.clone(), torch.full_like(largest, torch.inf)
-        for down in range(self.steps + 1):
-            k = first - down
-            step = scale(k, self.steps).double()[:, None]
-            q = torch.round(rows / step).clamp(-self.top, self.top)
-            error = (rows - q * step).square().sum(1)
-            better = error < best_error * (1 - 1e-9)
-            best[better], best_error[better] = k[better], error[better]
+            self.live_gain.copy_(gain)
+        return self._absorbed(latent)
+
+    def choose_scales(self, latent: Tensor, gain: Tensor | None) -> None:
+        """The scales with the smallest squared error."""
+        rows = self.absorbed(latent, gain)
+        self.search_scales(rows, lambda value: (rows - value).square())
+
+    def cover_extremes(self, latent: Tensor, gain: Tensor | None) -> None:
+        """Scales and zero points that reach the smallest and the largest weight."""
+        self._cover(*self._extremes(self.absorbed(latent, gain)))
+        self._learn_from_here()
+
+    def search_scales(self, rows: Tensor, error: Callable[[Tensor], Tensor]) -> None:
+        """Of the scales from the range of the extremes downward those with the smallest error.
+
+        `rows`: absorbed weights, float64; `error` maps such rows on the grid to an error of each weight.
+        """
+        low, high = self._extremes(rows)
+        best_k, best_zero, best_error = self.k.clone(), self.zero.clone(), None
+        for down in range(SEARCHED + 1):
+            share = 2.0 ** (-down / self.steps)
+            self._cover(low * share, high * share)
+            total = self._per_scale(error(self.round_rows(rows) * self.step().double()))
+            better = total < best_error * (1 - 1e-9) if best_error is not None else torch.ones_like(total).bool()
+            best_k[better], best_zero[better] = self.k[better], self.zero[better]
+            best_error = total if best_error is None else torch.where(better, total, best_error)
+        self.k.copy_(best_k)
+        self.zero.copy_(best_zero)
+        self._learn_from_here()
+
+    def _learn_from_here(self) -> None:
+        if self.spec.get("learned"):
+            self.octave.data.copy_(self.k / self.steps)
+
+    def _extremes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value under each scale, 0 included; symmetric grids: minus and plus the largest."""
+        if self.per == "tensor":
+            low, high = rows.min().reshape(1), rows.max().reshape(1)
+        elif self.per == "channel":
+            low, high = rows.amin(1), rows.amax(1)
+        else:
+            parts = nn.functional.pad(rows, (0, -rows.shape[1] % self.per)).reshape(len(rows), -1, self.per)
+            low, high = parts.amin(2), parts.amax(2)
+        low, high = low.clamp_max(0), high.clamp_min(0)
+        if self.spec.get("affine"):
+            return low, high
+        largest = torch.maximum(-low, high)
+        return -largest, largest
+
+    def _cover(self, low: Tensor, high: Tensor) -> None:
         bound = LARGEST_OCTAVE * self.steps
-        self.k.copy_(best.clamp(-bound, bound))
+        width = ((high - low) / (self.top - self.low)).clamp_min(1e-15)
+        k = torch.ceil(self.steps * torch.log2(width) - 1e-6)
+        self.k.copy_(k.clamp(-bound, bound))
+        if self.spec.get("affine"):
+            self.zero.copy_(torch.round(-low / scale(self.k, self.steps).double()).clamp(0, self.top))
+
+    def _per_scale(self, errors: Tensor) -> Tensor:
+        if self.per == "tensor":
+            return errors.sum().reshape(1)
+        if self.per == "channel":
+            return errors.sum(1)
+        padded = nn.functional.pad(errors, (0, -errors.shape[1] % self.per))
+        return padded.reshape(len(errors), -1, self.per).sum(2)
 
     def _absorbed(self, latent: Tensor) -> Tensor:
         rows = latent.detach().double() * per_channel(self.live_gain, len(self.shape))
-        return rows * self.mask if self.spec.get("masked") else rows
+        return (rows * self.mask if self.spec.get("masked") else rows).reshape(self.shape[0], -1)
+
+    def round_rows(self, rows: Tensor) -> Tensor:
+        """The nearest possible q - zero (float64) for absorbed weights as rows (out x inputs)."""
+        zero = self.spread(self.zero)
+        return torch.minimum(torch.maximum(torch.round(rows / self.step().double()), self.low - zero), self.top - zero)
+
+    def set_whole(self, whole: Tensor) -> None:
+        """Take these whole numbers for q - zero (rows, within the grid)."""
+        self.q.copy_((whole.to(torch.int32) + self.spread(self.zero)).reshape(self.shape))
 
     def fit(self, latent: Tensor) -> None:
-        """Round to the nearest integer of the grid."""
-        step = per_channel(scale(self.k, self.steps), len(self.shape)).double()
-        self.q.copy_(torch.round(self._absorbed(latent) / step).clamp(-self.top, self.top))
+        """Round to the nearest integers of the grid, at the learned scales where they are learned."""
+        if self.spec.get("learned"):
+            bound = LARGEST_OCTAVE * self.steps
+            self.k.copy_(torch.round(self.octave.detach() * self.steps).clamp(-bound, bound))
+        self.set_whole(self.round_rows(self._absorbed(latent)))
 
     def align(self, gain: Tensor | None) -> None:
-        """Move the grid with the BatchNorm gain, so that the live weights stay where they are to half a scale step."""
+        """Move the grid with the BatchNorm gain, so that live weights stay where they are to half a scale step."""
         if gain is None:
             return
-        ratio = gain.abs() / self.live_gain.clamp_min(1e-30)
-        bound = LARGEST_OCTAVE * self.steps
-        self.k.copy_((self.k + nearest_step(ratio, self.steps)).clamp(-bound, bound))
-        self.live_gain.copy_(gain.abs())
+        turned = gain * self.live_gain < 0
+        if self.spec.get("affine") and self.per != "tensor":
+            self.zero[turned], self.q[turned] = self.top - self.zero[turned], self.top - self.q[turned]
+        elif not self.spec.get("affine"):
+            self.q[turned] *= -1
+        if self.per != "tensor":
+            moved = nearest_step((gain / self._safe_gain()).abs(), self.steps)
+            bound = LARGEST_OCTAVE * self.steps
+            self.k.copy_((self.k + (moved if self.per == "channel" else moved[:, None])).clamp(-bound, bound))
+            if self.spec.get("learned"):
+                self.octave.data.add_((moved if self.per == "channel" else moved[:, None]) / self.steps)
+        self.live_gain.copy_(gain)
+
+    def _safe_gain(self) -> Tensor:
+        return torch.where(self.live_gain == 0, torch.ones_like(self.live_gain), self.live_gain)
+
+    # ---- the weight ----
 
     def value(self) -> Tensor:
-        """2^(k/n) q, divided by the gain of a live BatchNorm."""
-        value = per_channel(scale(self.k, self.steps), len(self.shape)) * self.q
+        """2^(k/n) (q - zero), divided by the gain of a live BatchNorm."""
+        value = (self.step() * self.whole().reshape(self.shape[0], -1)).reshape(self.shape)
         if bool((self.live_gain == 1).all()):
             return value
-        safe = torch.where(self.live_gain == 0, torch.ones_like(self.live_gain), self.live_gain)
-        return (value / per_channel(safe, len(self.shape))).float()
+        return (value / per_channel(self._safe_gain(), len(self.shape))).float()
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Straight through, zeros of a pruned weight without gradient."""
-        if self.training and self.spec.get("masked"):
-            latent = latent * self.mask
-        return super().forward(latent)
-
-    def absorb(self, latent: Tensor, gain: Tensor) -> "Grid":
-        """The same integers (their sign follows the gain's) and scales."""
-        self.align(gain)
-        rule = Grid(self.spec, self.shape).to(self.device)
-        rule.k.copy_(self.k)
-        rule.q.copy_(self.q * per_channel(torch.sign(gain), len(self.shape)).int())
+        """While training: rounded, the gradient straight through inside of the range, none at pruned weights."""
+        if not self.training:
+            return self.weight()
         if self.spec.get("masked"):
-            rule.mask.copy_(self.mask)
+            latent = latent * self.mask
+        gain = self._safe_gain().float()[:, None]
+        rows = latent.reshape(self.shape[0], -1) * gain
+        if self.spec.get("learned"):
+            step, zero = self.spread(self._learned_step()), self.spread(self.zero)
+            scaled = rows / step
+            clipped = torch.minimum(torch.maximum(scaled, self.low - zero), self.top - zero)
+            value = (clipped + (torch.round(clipped) - clipped).detach()) * step
+        elif self.per in ("tensor", "channel"):
+            count = self.shape[0]
+            step, zero = scale(self.k, self.steps).expand(count), self.zero.expand(count)
+            value = torch.fake_quantize_per_channel_affine(rows, step, zero, 0, self.low, self.top)
+        else:
+            step, zero = self.step(), self.spread(self.zero)
+            clipped = torch.minimum(torch.maximum(rows / step, self.low - zero), self.top - zero)
+            value = (clipped + (torch.round(clipped) - clipped).detach()) * step
+        return (value / gain).reshape(self.shape)
+
+    def _learned_step(self) -> Tensor:
+        """2^(k/n) with gradient to `octave`, damped by 1 / sqrt(weights a scale x largest integer)."""
+        damp = (self.q.numel() / self.k.numel() * self.top) ** -0.5
+        octave = self.octave * damp + (self.octave - self.octave * damp).detach()
+        return torch.exp2(octave + (torch.round(octave * self.steps) / self.steps - octave).detach())
+
+    def settled(self) -> "Grid":
+        """Without what only training needs."""
+        return self._copy() if self.spec.get("learned") else self
+
+    def _copy(self) -> "Grid":
+        rule = Grid({key: value for key, value in self.spec.items() if key != "learned"}, self.shape).to(self.device)
+        for name in ("k", "zero", "q", *(("mask",) if self.spec.get("masked") else ())):
+            getattr(rule, name).copy_(getattr(self, name))
         return rule
 
-    def channel_steps(self) -> tuple[Tensor, int]:
-        """The scales of the output channels."""
-        return self.k, self.steps
+    def absorb(self, latent: Tensor, gain: Tensor) -> "Grid":
+        """The same integers and scales: they lie on the absorbed weight already."""
+        self.align(gain)
+        return self._copy()
+
+    def channel_steps(self) -> tuple[Tensor, int] | None:
+        """The scales of the output channels; None where a channel has several."""
+        return (self.k.expand(self.shape[0]), self.steps) if self.per in ("tensor", "channel") else None

@@ -33,6 +33,7 @@ class Context:
 class Step(Protocol):
     """`version` is part of the cache key: raise it when the result changes.
 
+    A step after which weights are whole numbers says `settles = True`.
     A step that loads other models names them in `models: tuple[str, ...]`; their contents are part of the key too.
     A step with `after_epoch(classifier, epoch)` is asked after every epoch of a later `tune`.
     """
@@ -46,6 +47,18 @@ class Step(Protocol):
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The Classifier after the step; the one given stays as it is."""
+
+
+def refuse_after_settled(step: Any, earlier: list[Any]) -> None:
+    """Raise RecipeError when the weights are whole numbers by now, for a step that chooses by float weights."""
+    for before in earlier:
+        if getattr(before, "settles", False):
+            order = "" if step.name == before.name else f"put {step.name} before {before.name}, or "
+            raise RecipeError(
+                f"{step.name} cannot follow {before.name}: the weights are whole numbers already (integers of a grid, "
+                "or indices of shared values)",
+                f"{order}start from the float file",
+            )
 
 
 def parse_step(text: str) -> Any:

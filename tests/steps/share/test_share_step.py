@@ -194,9 +194,13 @@ def test_same_bytes_with_one_thread_and_two(context):
         ("share=learned,reference=1", "leave reference"),
         ("share=learned,wbits=8", "leave reference"),
         ("share=v2,warmup=2", "every=1"),
-        ("share=learned share=v2", "shared already"),
-        ("quant=w4 share=learned", "integers by then"),
+        ("share=learned share=v2", "whole numbers already"),
+        ("quant=w4 share=learned", "put share before quant"),
         ("prune=0.5 share=learned", "filled again"),
+        ("cluster=4 share=learned", "put share before cluster"),
+        ("share=learned quant=w4", "cannot follow share"),
+        ("share=learned prune=0.5", "cannot follow share"),
+        ("share=learned cluster=4", "cannot follow share"),
     ],
 )
 def test_recipes_that_make_no_sense_say_what_to_type(recipe, word):

@@ -10,7 +10,7 @@ from mignon.errors import RecipeError
 from mignon.models.graph import set_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
-from mignon.steps import Context
+from mignon.steps import Context, refuse_after_settled
 
 
 @STEPS.register("prune")
@@ -32,8 +32,7 @@ class MagnitudePrune:
 
     def check(self, earlier: list[Any]) -> None:
         """Magnitudes mean nothing once weights are integers."""
-        if any(step.name == "quant" for step in earlier):
-            raise RecipeError("prune cannot follow quant: the weights are integers by then", "put prune before quant")
+        refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Masks on every convolution and linear weight (O x I x kh x kw or O x I)."""

@@ -1,128 +1,136 @@
-"""Uniform quantization: per-channel symmetric weights, per-tensor affine activations (Jacob et al. 2018).
+"""Uniform quantization: integer weights, per-tensor affine activations (Jacob et al. 2018).
 
-Weight scales minimize the squared error of each channel; activation ranges minimize the squared error on training
-images. No gradient, no labels, no BatchNorm statistics are touched; a `tune` behind it trains straight through.
+Post-training as it stands: integers, biases and ranges are fitted layer by layer on training images without labels or
+gradients; a `tune` behind it trains straight through.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, gather
-from mignon.data.inputs import to_network
 from mignon.errors import RecipeError
-from mignon.models.activations import ActivationGrid, insert_grids
-from mignon.models.graph import blocks, norm_gain, set_rule, weight_rule
+from mignon.models.activations import insert_grids
+from mignon.models.graph import WEIGHTED, Block, blocks, latent_weight, norm_gain, set_rule, weight_rule
 from mignon.registry import STEPS
+from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
-from mignon.steps import Context
-
-CALIBRATION = 512  # training images
-SAMPLES = 200_000  # values a map that the range search looks at
+from mignon.steps import Context, refuse_after_settled
+from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
+from mignon.steps.quantize.ranges import cover_of
+from mignon.steps.quantize.rounding import best_integers, gram, near
 
 
 @STEPS.register("quant")
 @dataclass(frozen=True)
 class Quantize:
-    """`quant=w4a8`: weights of 4 bits, activations of 8; `quant=w4`: activations stay float. 2 to 16 bits each."""
+    """`quant=w4a8`: weights of 4 bits, activations of 8; `w4`: activations stay float; `a8`: weights stay as they are.
+
+    2 to 16 bits each. `first`, `last`: other bits for the first and last layer's weights. `per`: a scale for each
+    `channel`, `tensor`, or so many inputs of a channel. `affine`: weights with a zero point. `range`: of activations
+    (and of weights rounded to the nearest): `mse`, `minmax`, or a percentile (`p99.9`). `round`: `layerwise` (see
+    rounding.py) or `nearest`. `correct`: put the means of channels right. `learned`: `tune` moves scales too (LSQ).
+    """
 
     widths: str
+    first: int | None = None
+    last: int | None = None
+    per: str = "channel"
+    affine: bool = False
+    range: str = "mse"
+    round: str = "layerwise"
+    correct: bool = True
+    learned: bool = False
 
     summary: ClassVar[str] = "weights (and activations) to integers: quant=w8a8, quant=w4"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         self.bits()
+        cover_of(self.range)
+        if self.per not in ("channel", "tensor") and not re.fullmatch(r"[1-9]\d{0,5}", self.per):
+            raise RecipeError(f"per={self.per} is not possible", "use per=channel, per=tensor or per=32")
+        if self.round not in ("layerwise", "nearest"):
+            raise RecipeError(f"round={self.round} is not possible", "use round=layerwise or round=nearest")
+        if any(b is not None and not 2 <= b <= 16 for b in (self.first, self.last)):
+            raise RecipeError("first and last must be 2 to 16 bits", "for example: quant=w4a8,first=8,last=8")
 
-    def bits(self) -> tuple[int, int | None]:
-        """(weight bits, activation bits or None). Raises RecipeError."""
-        match = re.fullmatch(r"w(\d{1,2})(?:a(\d{1,2}))?", self.widths)
-        widths = [int(x) for x in match.groups() if x] if match else []
-        if not widths or not all(2 <= b <= 16 for b in widths):
+    @property
+    def settles(self) -> bool:
+        """Whether weights are whole numbers afterwards."""
+        return self.bits()[0] is not None
+
+    def bits(self) -> tuple[int | None, int | None]:
+        """(weight bits or None, activation bits or None). Raises RecipeError."""
+        match = re.fullmatch(r"(?:w(\d{1,2}))?(?:a(\d{1,2}))?", self.widths)
+        weight, activation = (int(x) if x else None for x in match.groups()) if match else (None, None)
+        if (weight, activation) == (None, None) or not all(2 <= b <= 16 for b in (weight, activation) if b is not None):
             raise RecipeError(
                 f"quant={self.widths} is not possible",
-                "use quant=w8a8, quant=w4 or any widths from 2 to 16 bits",
+                "use quant=w8a8, quant=w4, quant=a8 or any widths from 2 to 16 bits",
             )
-        return widths[0], widths[1] if len(widths) > 1 else None
+        return weight, activation
 
     def check(self, earlier: list[Any]) -> None:
-        """Quantizing integers again would round twice."""
-        if any(step.name == "quant" for step in earlier):
+        """Quantizing whole numbers again would round twice."""
+        weight, activation = self.bits()
+        if weight is not None:
+            refuse_after_settled(self, earlier)
+        if activation is not None and any(step.name == "quant" and step.bits()[1] is not None for step in earlier):
             raise RecipeError(
-                "quant cannot follow quant: the weights are integers already", "start from the float file"
+                "quant cannot follow quant: the activations are on grids already", "start from the float file"
             )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Grids on every convolution and linear weight, and behind the input and every fused block."""
         weight_bits, activation_bits = self.bits()
         result = classifier.copy()
-        for block in blocks(result.network):
-            if block.kind not in ("conv", "linear") or block.module is None:
-                continue
-            before = weight_rule(block.module)
-            mask = getattr(before, "mask", None)
-            latent = result.weights()[block.name]
-            spec: dict[str, Any] = {"rule": "grid", "bits": weight_bits}
-            if mask is not None:
-                spec["masked"] = True
-            rule = Grid(spec, tuple(latent.shape)).to(latent.device)
-            if mask is not None:
-                rule.mask.copy_(mask.bool())
-            rule.choose_scales(latent, norm_gain(result.network, block))
-            rule.fit(latent)
-            set_rule(block.module, rule, latent)
+        weighted = [b for b in blocks(result.network) if isinstance(b.module, WEIGHTED)]
+        widths = {block.name: weight_bits for block in weighted}
+        for block, bits in ((weighted[0], self.first), (weighted[-1], self.last)):
+            widths[block.name] = widths[block.name] if bits is None else bits
         if activation_bits is not None:
-            calibrate(result, activation_bits, context)
+            insert_grids(result.network, activation_bits)
+
+        def choose(block: Block, before: Tensor, now: Tensor) -> None:
+            bits = widths[block.name]
+            if bits is not None:
+                self.quantize(result, block, bits, before, now)
+
+        with one_thread(), torch.no_grad():
+            pixels = calibration_pixels(classifier, context.train, context.seed)
+            images = to_images(result, pixels, context.device)
+            walk(result.network, classifier.network, images, choose, cover_of(self.range), self.correct)
         return result
 
-
-def calibrate(classifier: Classifier, bits: int, context: Context) -> None:
-    """Insert activation grids, in place, with ranges from training images that the float-activation network sees."""
-    generator = np.random.default_rng(context.seed)
-    count = min(CALIBRATION, len(context.train))
-    chosen = np.sort(generator.choice(len(context.train), count, replace=False))
-    pixels = gather(context.train.images, chosen, Augment(), generator)
-    recorder = _Ranges(classifier.network, {b.end.name: b.name for b in blocks(classifier.network)})
-    with torch.no_grad():
-        for first in range(0, count, 128):
-            recorder.run(to_network(pixels[first : first + 128], classifier.input).to(context.device))
-    for name, grid in insert_grids(classifier.network, bits).items():
-        cover_best(grid, torch.cat(recorder.samples[name]), recorder.lows[name], recorder.highs[name])
-
-
-class _Ranges(fx.Interpreter):
-    """Runs a network and keeps, for each block, the extremes and an even sample of what leaves it."""
-
-    def __init__(self, network: fx.GraphModule, names: dict[str, str]):
-        super().__init__(network)
-        self.names = names
-        self.lows: dict[str, float] = {}
-        self.highs: dict[str, float] = {}
-        self.samples: dict[str, list[Tensor]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        name = self.names.get(n.name)
-        if name is not None:
-            self.lows[name] = min(self.lows.get(name, 0.0), float(result.min()))
-            self.highs[name] = max(self.highs.get(name, 0.0), float(result.max()))
-            flat = result.flatten()
-            self.samples.setdefault(name, []).append(flat[:: max(1, 4 * flat.numel() // SAMPLES)].clone())
-        return result
-
-
-def cover_best(grid: ActivationGrid, sample: Tensor, low: float, high: float) -> None:
-    """The range, from the extremes inward, with the smallest squared error on the sample."""
-    best, best_error = 1.0, float("inf")
-    with torch.no_grad():
-        for share in torch.linspace(1.0, 0.2, 33).tolist():
-            grid.cover(low * share, high * share)
-            error = float((grid(sample) - sample).double().square().mean())
-            if error < best_error * (1 - 1e-6):
-                best, best_error = share, error
-    grid.cover(low * best, high * best)
+    def quantize(self, result: Classifier, block: Block, bits: int, before: Tensor, now: Tensor) -> None:
+        """Put one weight on a grid."""
+        module: Any = block.module
+        present = weight_rule(module)
+        if present is not None and not isinstance(present, Float32):
+            raise RecipeError(
+                f"the weights of {block.name} are whole numbers already (rule {present.name})",
+                "quantize its activations only: quant=a8",
+            )
+        mask = getattr(present, "mask", None)
+        latent = latent_weight(module)
+        spec: dict[str, Any] = {"rule": "grid", "bits": bits}
+        spec |= {"per": int(self.per) if self.per.isdigit() else self.per} if self.per != "channel" else {}
+        spec |= {"affine": True} if self.affine else {}
+        spec |= {"masked": True} if mask is not None else {}
+        spec |= {"learned": True} if self.learned else {}
+        rule = Grid(spec, tuple(latent.shape)).to(latent.device)
+        if mask is not None:
+            rule.mask.copy_(mask.bool())
+        gain = norm_gain(result.network, block)
+        if self.round == "layerwise":
+            centered = self.correct and (block.norm is not None or module.bias is not None)
+            best_integers(rule, rule.absorbed(latent, gain), gram(module, before, now, centered))
+            latent = near(rule, latent)
+        else:
+            (rule.cover_extremes if self.range == "minmax" else rule.choose_scales)(latent, gain)
+            rule.fit(latent)
+        set_rule(module, rule, latent)

@@ -18,7 +18,7 @@ from mignon.rules.linear import GRIDS, Scale, integers, numbers
 from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, windows
 from mignon.rules.reference import Reference
 from mignon.rules.share import MAX_LENGTH, MAX_SHAPES, Share
-from mignon.steps import Context
+from mignon.steps import Context, refuse_after_settled
 from mignon.steps.share.learn import learn_shapes
 from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match, unit
 from mignon.steps.share.moments import choose, second_moments
@@ -67,6 +67,7 @@ class ShareKernels:
 
     summary: ClassVar[str] = "kernels become index, scale and offset of shared references: share=learned,shapes=256"
     version: ClassVar[int] = 1
+    settles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -82,17 +83,9 @@ class ShareKernels:
 
     def check(self, earlier: list[Any]) -> None:
         """Kernels must still be float, and whole."""
-        reasons = {
-            "quant": "the weights are integers by then",
-            "prune": "zeros would be filled again",
-            "cluster": "the weights are indices by then",
-            "share": "the kernels are shared already",
-        }
-        for step in earlier:
-            if step.name in reasons:
-                raise RecipeError(
-                    f"share cannot follow {step.name}: {reasons[step.name]}", f"put it before {step.name}"
-                )
+        refuse_after_settled(self, earlier)
+        if any(step.name == "prune" for step in earlier):
+            raise RecipeError("share cannot follow prune: the zeros would be filled again", "leave prune out")
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Rules on the kernels of each family; the references of each are stored once."""

@@ -1,0 +1,1 @@
+"""Steps that let weights share values."""

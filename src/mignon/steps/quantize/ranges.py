@@ -1,0 +1,51 @@
+"""Which range a grid covers: the extremes, a percentile, or the smallest squared error."""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mignon.errors import RecipeError
+from mignon.models.activations import ActivationGrid
+
+SHARES = torch.linspace(1.0, 0.15, 52).tolist()
+SAMPLES = 400_000  # values of a map that are looked at
+
+Cover = Callable[[ActivationGrid, Tensor], None]
+
+
+def cover_of(name: str) -> Cover:
+    """A function that sets the range of an activation grid from a sample. Raises RecipeError."""
+    if name == "mse":
+        return cover_mse
+    if name == "minmax":
+        return lambda grid, sample: grid.cover(float(sample.min()), float(sample.max()))
+    match = re.fullmatch(r"p(\d{2}(?:\.\d+)?)", name)
+    if match and 50 < float(match[1]) < 100:
+        tail = 1 - float(match[1]) / 100
+        return lambda grid, sample: grid.cover(_quantile(sample, tail), _quantile(sample, 1 - tail))
+    raise RecipeError(f"there is no range {name!r}", "use range=mse, range=minmax or a percentile: range=p99.9")
+
+
+def thin(values: Tensor) -> Tensor:
+    """An even sample of a map, flat."""
+    flat = values.flatten()
+    return flat[:: max(1, flat.numel() // SAMPLES)]
+
+
+def _quantile(sample: Tensor, share: float) -> float:
+    ordered = torch.sort(thin(sample)).values
+    return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])
+
+
+def cover_mse(grid: ActivationGrid, sample: Tensor) -> None:
+    """The range, from the extremes inward, with the smallest squared error."""
+    low, high, few = float(sample.min()), float(sample.max()), thin(sample)
+    best, best_error = 1.0, float("inf")
+    for share in SHARES:
+        grid.cover(low * share, high * share)
+        error = float((grid(few) - few).double().square().mean())
+        if error < best_error * (1 - 1e-6):
+            best, best_error = share, error
+    grid.cover(low * best, high * best)

@@ -1,0 +1,125 @@
+"""Which whole numbers: not the nearest ones, but those that change the layer's output least.
+
+For a layer with weights w (rows), float inputs x and the inputs x' that the quantized network feeds it, this minimizes
+E |w x - v x'|^2 over the v of a grid: AdaRound's objective (Nagel et al. 2020) with the inputs of GPTQ (Frantar et al.
+2022), solved by coordinate descent instead of by gradient: no labels, no gradient, no epochs, and the same bits each
+time. The first sweep starts from the unrounded least-squares solution, later ones move whole numbers only.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mignon.rules.grid import Grid
+
+DAMPING = 0.01  # of the mean of the diagonal: holds weights near their old values where inputs say little
+SWEEPS = 6
+ROWS_PER_INPUT, FEWEST, MOST = 48, 2_048, 32_768  # positions of the maps that are looked at
+
+
+@dataclass
+class Gram:
+    """Second moments of a layer's inputs, float64, groups x d x d: of x' with itself, and of x with x'."""
+
+    own: Tensor
+    cross: Tensor
+
+    def linear(self, rows: Tensor) -> Tensor:
+        """E (w x) x' for weights as rows (out x d): out x d."""
+        return self._by_group(rows, self.cross)
+
+    def pull(self, rows: Tensor) -> Tensor:
+        """rows times E x' x'."""
+        return self._by_group(rows, self.own)
+
+    def solve(self, rows: Tensor) -> Tensor:
+        """The unrounded least-squares weights that stand for these rows when the inputs are x'."""
+        linear = self.linear(rows).reshape(len(self.own), -1, self.own.shape[1])
+        return torch.linalg.solve(self.own, linear.transpose(1, 2)).transpose(1, 2).reshape(rows.shape)
+
+    def _by_group(self, rows: Tensor, matrix: Tensor) -> Tensor:
+        return (rows.reshape(len(matrix), -1, matrix.shape[1]) @ matrix).reshape(rows.shape)
+
+
+def gram(module: nn.Conv2d | nn.Linear, before: Tensor, now: Tensor, centered: bool) -> Gram:
+    """From the float inputs of a layer and those of the quantized network (N x C x H x W or N x features).
+
+    `centered`: means are taken out, since a bias behind the layer makes up for them.
+    """
+    x, own_x = (_patches(module, values) for values in (before, now))
+    if centered:
+        x, own_x = x - x.mean(0), own_x - own_x.mean(0)
+    x, own_x = x.transpose(0, 1), own_x.transpose(0, 1)  # groups x rows x d
+    own = (own_x.transpose(1, 2) @ own_x).double() / x.shape[1]
+    cross = (x.transpose(1, 2) @ own_x).double() / x.shape[1]
+    diagonal = own.diagonal(dim1=1, dim2=2)
+    damping = DAMPING * diagonal.mean(1).clamp_min(1e-12)
+    identity = torch.eye(own.shape[1], dtype=torch.float64) * damping[:, None, None]
+    return Gram(own + identity, cross + identity)
+
+
+def _patches(module: nn.Conv2d | nn.Linear, values: Tensor) -> Tensor:
+    """What the weights see: rows x groups x d, of evenly spread positions."""
+    if isinstance(module, nn.Linear):
+        return values[:, None, :]
+    (kh, kw), (sh, sw) = module.kernel_size, module.stride
+    ph, pw = (int(p) for p in module.padding)
+    windows = F.pad(values, (pw, pw, ph, ph)).unfold(2, kh, sh).unfold(3, kw, sw)
+    n, height, width = windows.shape[0], windows.shape[2], windows.shape[3]
+    inputs = module.weight[0].numel()
+    wanted = min(MOST, max(FEWEST, ROWS_PER_INPUT * inputs))
+    total = n * height * width
+    chosen = torch.arange(min(wanted, total)) * total // min(wanted, total)
+    image, place = chosen // (height * width), chosen % (height * width)
+    rows = windows[image, :, place // width, place % width]
+    return rows.reshape(len(rows), module.groups, -1)
+
+
+def best_integers(rule: Grid, rows: Tensor, moments: Gram) -> None:
+    """Set scales and integers of `rule` for absorbed weights as rows (float64, out x d)."""
+    keep = rule.mask.reshape(rows.shape) if rule.spec.get("masked") else None
+    wanted = rows if keep is not None else moments.solve(rows)
+    linear = moments.linear(rows)
+
+    def error(value: Tensor) -> Tensor:
+        gap = value - wanted
+        return gap * moments.pull(gap)
+
+    rule.search_scales(wanted, error)
+    step, count = rule.step().double().expand(rows.shape), len(moments.own)
+    shape = (count, -1, rows.shape[1])
+    value, steps = wanted.clone().reshape(shape), step.reshape(shape)
+    residual = (linear - moments.pull(wanted)).reshape(shape)
+    zero = rule.spread(rule.zero).expand(rows.shape).reshape(shape)
+    low, high = (rule.low - zero).double(), (rule.top - zero).double()
+    allowed = None if keep is None else keep.reshape(shape)
+    own, diagonal = moments.own, moments.own.diagonal(dim1=1, dim2=2)
+    order = torch.argsort(diagonal.sum(0), descending=True, stable=True).tolist()
+    for sweep in range(SWEEPS):
+        moved = False
+        for i in order:
+            best = value[:, :, i] + residual[:, :, i] / diagonal[:, i, None]
+            whole = torch.minimum(torch.maximum(torch.round(best / steps[:, :, i]), low[:, :, i]), high[:, :, i])
+            change = whole * steps[:, :, i] - value[:, :, i]
+            if allowed is not None:
+                change = change * allowed[:, :, i]
+            if sweep and not bool(change.any()):
+                continue
+            moved = True
+            value[:, :, i] += change
+            residual -= change[:, :, None] * own[:, i, None, :]
+        if not moved:
+            break
+    rule.set_whole(torch.round(value / steps).reshape(rows.shape))
+
+
+def near(rule: Grid, latent: Tensor) -> Tensor:
+    """The latent weight moved just so far that it rounds to the integers of the rule (training starts from there)."""
+    step = rule.step().double()
+    rows = latent.double().reshape(latent.shape[0], -1)
+    gain = rule.live_gain[:, None]
+    whole = rule.whole().reshape(rows.shape).double()
+    inside = torch.minimum(torch.maximum(rows * gain, (whole - 0.49) * step), (whole + 0.49) * step)
+    return torch.where(gain == 0, rows, inside / torch.where(gain == 0, 1.0, gain)).reshape(latent.shape).float()
