@@ -169,6 +169,16 @@ def test_the_gradient_of_a_learned_shape_is_that_of_the_weight():
     torch.testing.assert_close(rule.live_shapes.grad, wanted, rtol=1e-3, atol=1e-5)
 
 
+def test_training_goes_on_from_a_file_whose_batchnorm_is_in_the_gain():
+    gain = torch.tensor([0.5, -2.0, 1.0, 3.0], dtype=torch.float64)
+    stored = again(filled(OWN, (4, 3, 3, 3)).absorb(torch.zeros(4, 3, 3, 3), gain)).train()
+    latent = stored.weight().requires_grad_()
+    weight = stored(latent)
+    torch.testing.assert_close(weight, stored.weight(), rtol=1e-5, atol=1e-6)
+    weight.square().sum().backward()
+    assert float(latent.grad.abs().max()) > 0 and float(stored.live_shapes.grad.abs().max()) > 0
+
+
 def test_free_weights_are_trained_without_the_rule():
     rule = filled({**OWN, "free": True}, (4, 3, 3, 3)).train()
     latent = random((4, 3, 3, 3), 3)

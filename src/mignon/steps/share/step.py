@@ -74,7 +74,25 @@ class ShareKernels:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise RecipeError(f"share has no {name} {value!r}", f"use {', '.join(known)}")
-        _check(self.settings())
+        settings = self.settings()
+        _check(settings)
+        idle = {
+            "fixed": (not settings.every, "says what projections keep", "say how often they come: every=1"),
+            "warmup": (not settings.every, "counts epochs before the first projection", "say how often: every=1"),
+            "abits": (not settings.scale, "is the width of scales, and there are none", "use scale=true"),
+            "bbits": (not settings.offset, "is the width of offsets, and there are none", "use offset=true"),
+            "length": (not settings.windows, "is the length of windows", "leave windows=false out"),
+            "stride": (
+                not settings.windows or settings.shapes > 0,
+                "is for windows of a reference layer",
+                "leave it out",
+            ),
+            "reference": (settings.shapes > 0, "is for a reference layer, not for learned shapes", "use shapes=0"),
+            "wbits": (settings.shapes > 0, "is for a reference layer, not for learned shapes", "use shapes=0"),
+        }
+        for name, (without_effect, what, instead) in idle.items():
+            if without_effect and getattr(self, name) is not None:
+                raise RecipeError(f"share: {name} {what}", instead)
 
     def settings(self) -> Settings:
         """Those of the preset with the given ones in their place."""
@@ -138,10 +156,6 @@ def _check(settings: Settings) -> None:
         raise RecipeError("normalized=true stores a scale and a mean for each kernel", "use scale=true,offset=true")
     if settings.calibrate and not settings.normalized:
         raise RecipeError("calibrate=true needs unit references", "use normalized=true, or calibrate=false")
-    if settings.shapes and (settings.reference or settings.wbits != 32):
-        raise RecipeError("learned shapes need no reference layer", "leave reference and wbits out")
-    if settings.warmup and not settings.every:
-        raise RecipeError("warmup=N counts epochs before the first projection", "say how often: every=1")
 
 
 @dataclass(frozen=True)
