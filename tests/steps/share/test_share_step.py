@@ -8,7 +8,7 @@ import torch
 from helpers import context_for
 
 from mignon import mgn
-from mignon.classifier import fresh, load_safetensors
+from mignon.classifier import fresh, load_safetensors, save_safetensors
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
 from mignon.errors import RecipeError
@@ -136,6 +136,17 @@ def test_learned_shapes_are_stored_once_and_leave_stem_and_classifier_alone(cont
     assert len(rules) == 18 and all(len(r.streams().get("index0").values) for r in rules.values())
     for name in ("conv1", "linear", "layer2.0.shortcut.0"):
         assert torch.equal(weights_of(shared)[name], before.weights()[name])
+
+
+@pytest.mark.parametrize("text", ["share=learned,shapes=8,calibrate=false", "share=v2qq,reference=3"])
+def test_a_checkpoint_holds_everything(text, context, tmp_path):
+    shared = parse_step(text).apply(network(), context)
+    save_safetensors(shared, tmp_path / "point.safetensors")
+    again = load_safetensors(tmp_path / "point.safetensors")
+    before, after = shared.network.state_dict(), again.network.state_dict()
+    names = {n for n in before if not n.endswith("num_batches_tracked")}
+    assert all(torch.equal(before[n], after[n]) for n in names)
+    assert mgn.encode(again) == mgn.encode(shared)
 
 
 def test_more_bits_and_more_shapes_are_closer(context):

@@ -76,19 +76,16 @@ class ShareKernels:
                 raise RecipeError(f"share has no {name} {value!r}", f"use {', '.join(known)}")
         settings = self.settings()
         _check(settings)
+        learned = settings.shapes > 0
         idle = {
             "fixed": (not settings.every, "says what projections keep", "say how often they come: every=1"),
             "warmup": (not settings.every, "counts epochs before the first projection", "say how often: every=1"),
             "abits": (not settings.scale, "is the width of scales, and there are none", "use scale=true"),
             "bbits": (not settings.offset, "is the width of offsets, and there are none", "use offset=true"),
             "length": (not settings.windows, "is the length of windows", "leave windows=false out"),
-            "stride": (
-                not settings.windows or settings.shapes > 0,
-                "is for windows of a reference layer",
-                "leave it out",
-            ),
-            "reference": (settings.shapes > 0, "is for a reference layer, not for learned shapes", "use shapes=0"),
-            "wbits": (settings.shapes > 0, "is for a reference layer, not for learned shapes", "use shapes=0"),
+            "stride": (not settings.windows or learned, "is for windows of a reference layer", "leave it out"),
+            "reference": (learned, "is for a reference layer, not for learned shapes", "use shapes=0"),
+            "wbits": (learned, "is for a reference layer, not for learned shapes", "use shapes=0"),
         }
         for name, (without_effect, what, instead) in idle.items():
             if without_effect and getattr(self, name) is not None:
