@@ -74,7 +74,7 @@ MOBILE += [("mobilenetv2-cifar", {"width": 0.1}, p) for p in ("v2f", "learned")]
     ("family", "options", "preset"), [("resnet20-cifar", {}, p) for p in PRESETS if p not in REFUSING] + MOBILE
 )
 def test_every_preset_ends_with_finite_weights_that_the_file_holds(family, options, preset, context):
-    more = ",shapes=32" if preset == "learned" else ",transforms=square" if preset == "v3" else ""
+    more = ",shapes=8" if preset == "learned" else ",transforms=square" if preset == "v3" else ""
     shared = parse_step(f"share={preset}{more}").apply(network(family, options, odd=True), context)
     assert all(bool(torch.isfinite(w).all()) for w in weights_of(shared).values())
     settled, decoded = mgn.settle(shared), mgn.decode(mgn.encode(shared))

@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 
 def second_moments(classifier: Classifier, names: list[str], context: Context) -> dict[str, Tensor]:
-    """For each layer groups x M x M (float64): mean x x^T of the M inputs that one output of a group reads.
+    """For each layer groups x M x M (float32): mean x x^T of the M inputs that one output of a group reads.
 
     Zero, which stands for no preference, where inputs are too large for float32.
     """
@@ -47,8 +47,8 @@ def second_moments(classifier: Classifier, names: list[str], context: Context) -
             patches = F.unfold(inputs[0], module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
             patches = patches.reshape(len(patches), module.groups, -1, patches.shape[-1])
             patches = patches.permute(1, 2, 0, 3).flatten(2)  # groups x M x positions
-            moment = (patches @ patches.transpose(1, 2)).double()
-            found[name] = found[name] + moment if name in found else moment
+            moment = patches @ patches.transpose(1, 2)
+            found[name] = found[name].add_(moment) if name in found else moment
 
         return hook
 
@@ -73,7 +73,7 @@ def choose(weight: Tensor, moment: Tensor, table: Tensor, a_grid: Grid, m_grid: 
     """References (rows of `table`, K x L, unit) for each piece of a weight, one group of outputs after the other."""
     groups = len(moment)
     rows = weight.double().reshape(groups, len(weight) // groups, -1)
-    done = [_choose_group(rows[g], moment[g], table, a_grid, m_grid) for g in range(groups)]
+    done = [_choose_group(rows[g], moment[g].double(), table, a_grid, m_grid) for g in range(groups)]
     parts = cut(tuple(weight.shape), table.shape[1])
     return Chosen(*(torch.cat(x).reshape(parts.rows, parts.pieces) for x in zip(*done)))
 
