@@ -32,6 +32,7 @@ from mignon.models.graph import (
     set_rule,
     trace,
 )
+from mignon.models.narrow import initialized, narrow
 from mignon.rules import build_rule
 
 ALIASES = {"mobilenet": "mobilenetv1"}
@@ -42,7 +43,8 @@ class Classifier:
     """A network in eval mode with all that is needed to store it and to use it.
 
     `network` is an fx graph of modules (an `nn.Module`); weights that a step has touched hold a rule. `coder` is how
-    its integers are written, `recipe` the steps so far, `origin` where it came from.
+    its integers are written, `recipe` the steps so far, `origin` where it came from, `widths` what is narrower than the
+    family builds it (see `models.narrow`).
     """
 
     family: str
@@ -53,6 +55,7 @@ class Classifier:
     coder: str = "packed"
     recipe: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -63,6 +66,16 @@ class Classifier:
     def activation_bits(self) -> int | None:
         """Width of the activation grids, or None for float activations."""
         return next((grid.bits for grid in grids_of(self.network).values()), None)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers of the float network, without channels that were removed."""
+        return parameter_count(self.family, self.options, len(self.classes), self.input.channels, self.widths)
+
+    @property
+    def full_parameters(self) -> int:
+        """The same of the network as its family builds it: what every `ratio` is against."""
+        return parameter_count(self.family, self.options, len(self.classes), self.input.channels)
 
     def copy(self, **changes: Any) -> Classifier:
         """A Classifier that shares no tensor with this one."""
@@ -109,10 +122,15 @@ class Classifier:
         return results
 
 
-def parameter_count(family: str, options: dict[str, Any], classes: int, channels: int) -> int:
-    """Trainable numbers of the float network as built: the one definition of `parameters`."""
+def parameter_count(
+    family: str, options: dict[str, Any], classes: int, channels: int, widths: dict[str, int] | None = None
+) -> int:
+    """Trainable numbers of the float network as built (with these widths): the one definition of `parameters`."""
     with torch.device("meta"):
-        return sum(p.numel() for p in build(family, options, classes, channels).parameters())
+        network = build(family, options, classes, channels)
+        if widths:
+            network = narrow(trace(network), widths, channels)
+    return sum(p.numel() for p in network.parameters())
 
 
 def fresh(family: str, options: dict[str, Any], spec: InputSpec, classes: tuple[str, ...], seed: int) -> Classifier:
@@ -146,6 +164,7 @@ def to_safetensors(classifier: Classifier) -> bytes:
         "rules": rules,
         "activation_bits": classifier.activation_bits,
         "absorbed": all(b.norm is None for b in blocks(network)),
+        **({"widths": classifier.widths} if classifier.widths else {}),
     }
     return save(state, metadata={"mignon": json.dumps(header, ensure_ascii=False)})
 
@@ -245,7 +264,15 @@ def rebuild(header: dict[str, Any], where: Any) -> Classifier:
         raise ModelError(f"{where} has no list of class names")
     spec = InputSpec.from_dict(header.get("input"))
     family = ALIASES.get(family, family)
-    network = trace(build(family, options, len(classes), spec.channels))
+    widths = header.get("widths", {})
+    if not isinstance(widths, dict):
+        raise ModelError(f"{where} has widths that are no list of layers")
+    if widths:
+        with torch.device("meta"):  # no memory for what is not there any more
+            network = narrow(trace(build(family, options, len(classes), spec.channels)), widths, spec.channels)
+        network = initialized(network)
+    else:
+        network = trace(build(family, options, len(classes), spec.channels))
     if header.get("absorbed"):
         network = absorb(network)
     bits = header.get("activation_bits")
@@ -262,4 +289,5 @@ def rebuild(header: dict[str, Any], where: Any) -> Classifier:
         coder=str(header.get("coder", "packed")),
         recipe=tuple(str(s) for s in header.get("recipe", ())),
         origin=dict(header.get("origin") or {k: header[k] for k in ("source", "licence") if k in header}),
+        widths=widths,
     )

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import time
 
 import kills
 import pytest
@@ -57,6 +58,25 @@ def test_ctrl_c_and_resume_give_the_weights_of_an_uninterrupted_run(bench, tmp_p
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, bench.neighbor))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
     assert (out / "model.mgn").read_bytes() == (bench.neighbor / "model.mgn").read_bytes()
+
+
+def test_a_killed_recipe_goes_on_at_its_step(bench, tmp_path):
+    expected, _ = bench.whole("compress")
+    out = tmp_path / "run"
+    process = bench.start(bench.command("compress", out))
+    while not list(out.glob("steps/*/checkpoint.safetensors")) and process.poll() is None:
+        time.sleep(0.002)  # until `tune`, the second step, has finished an epoch
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    (first,) = out.glob("steps/*.safetensors")
+    before = first.stat().st_mtime_ns
+    again = bench.start(bench.command("compress", out))
+    _, text = again.communicate()
+    assert again.returncode == 0, text
+    assert first.stat().st_mtime_ns == before
+    assert "step prune" not in text and "continuing at epoch" in text and "epoch 1/3" not in text
+    assert (out / "model.mgn").read_bytes() == (expected / "model.mgn").read_bytes()
 
 
 def test_a_command_that_was_killed_at_its_very_beginning_can_be_resumed(bench, tmp_path):

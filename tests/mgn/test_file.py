@@ -29,6 +29,7 @@ RECIPES = [
     ["prune=0.5", "quant=w4a8", "tune=1"],
     ["cluster=16"],
     ["prune=0.5", "cluster=8,shared=true", "tune=1"],
+    ["prune-channels=0.5", "prune=0.5", "quant=w4a8"],
 ]
 
 
@@ -218,7 +219,10 @@ def check_mutants(files: list[bytes], count: int, seed: int) -> dict[str, float]
 
 
 def mutant_files(classifier, apply) -> list[bytes]:
-    recipes = [[], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"], ["prune=0.5", "cluster=8,shared=true"]]
+    recipes = [
+        [], ["prune=0.6"], ["quant=w4a8"], ["prune=0.5", "quant=w3"], ["prune=0.5", "cluster=8,shared=true"],
+        ["prune-channels=0.5"], ["quant=w3a8,per=9,affine=true"],
+    ]  # fmt: skip
     return [
         mgn.encode(dataclasses.replace(apply(classifier, recipe), coder=coder))
         for recipe in recipes

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from examples import EXAMPLES
 from helpers import context_for
 
 from mignon.errors import RecipeError
@@ -12,15 +13,6 @@ from mignon.models.activations import grids_of
 from mignon.models.graph import weight_rule
 from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
-
-EXAMPLES = {
-    "cluster": "cluster=4",
-    "code": "code=range",
-    "prune": "prune=0.5",
-    "quant": "quant=w4a8",
-    "share": "share=learned,shapes=16",
-    "tune": "tune=1",
-}
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def run(digits, tmp_path, tiny_classifier):
 def test_every_step_keeps_the_contract(run, tiny_classifier, capsys):
     checked = 0
     for name in STEPS:
-        text = EXAMPLES[name]
+        text = EXAMPLES[name][0]
         step = parse_step(text)
         assert parse_step(write_step(step)) == step
         assert STEPS[name].summary and isinstance(STEPS[name].version, int)

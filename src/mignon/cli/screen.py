@@ -76,10 +76,12 @@ def _print(table: Table) -> None:
 
 def print_about(about: dict[str, Any]) -> None:
     """`mignon show`: layers, totals, and the parts of a file."""
-    table = Table("layer", "kind", "out (C x H x W)", "parameters", "MACs")
+    table = Table("layer", "kind", "out (C x H x W)", "parameters", "MACs", "weights not zero")
     for layer in about["layers"]:
         shape = " x ".join(str(n) for n in layer["shape"])
-        table.add_row(layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}")
+        weights, nonzeros = layer["weights"], layer["nonzeros"]
+        density = f"{nonzeros:,} ({100 * nonzeros / weights:.1f} %)" if weights else ""
+        table.add_row(layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}", density)
     _print(table)
     print(
         f"{about['family']} {about['options'] or ''}: {about['parameters']:,} parameters, {about['macs']:,} MACs, "

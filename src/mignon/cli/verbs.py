@@ -59,9 +59,10 @@ def show_result(result: Any, as_json: bool) -> int:
 
 @app.command
 def compress(
-    model: str,
+    model: str | None = None,
     *steps: str,
     data: Data,
+    recipe: Annotated[Path | None, Parameter(help="TOML file with the steps, instead of giving them here.")] = None,
     out: Out = None,
     seed: Seed = 0,
     on_bad: OnBad = None,
@@ -75,14 +76,23 @@ def compress(
     Parameters
     ----------
     model
-        Run folder, .safetensors or .mgn.
+        Run folder, .safetensors or .mgn; may be left out with a recipe that says what to train.
     steps
         prune=0.8 tune=5 quant=w8a8 code=range ... (mignon ls steps).
     """
     from mignon.jobs.compress import compress as job
 
-    screen = Terminal()
-    result = job(model, *steps, data=data, out=out, seed=seed, on_bad=on_bad, device=device, screen=screen)
+    result = job(
+        model,
+        *steps,
+        data=data,
+        recipe=recipe,
+        out=out,
+        seed=seed,
+        on_bad=on_bad,
+        device=device,
+        screen=Terminal(),
+    )
     return show_result(result, json)
 
 
@@ -370,7 +380,10 @@ def rm(*runs: str, json: Json = False) -> None:
 
 @app.command
 def report(
-    *runs: str, out: Annotated[Path | None, Parameter(help="The page to write.")] = None, json: Json = False
+    *runs: str,
+    out: Annotated[Path | None, Parameter(help="The page to write.")] = None,
+    analysis: Annotated[bool, Parameter(negative="", help="Add pictures of kernels, indices and weights.")] = False,
+    json: Json = False,
 ) -> None:
     """Write one offline page about one or several runs.
 
@@ -381,7 +394,7 @@ def report(
     """
     from mignon.jobs.report import report as job
 
-    path = job(list(runs), out=out)
+    path = job(list(runs), out=out, analysis=analysis)
     if json:
         print_json({"report": str(path)})
     else:

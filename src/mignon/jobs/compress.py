@@ -1,23 +1,29 @@
 """`mignon compress MODEL --data D STEPS`: a recipe on a trained network, every step measured on its decoded file."""
 
+from dataclasses import asdict
 from pathlib import Path
 
+from mignon.classifier import save_safetensors
 from mignon.data.cache import open_images
-from mignon.errors import RecipeError
+from mignon.errors import ModelError, RecipeError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import Pipeline, check_classes, weights_digest
+from mignon.jobs.recipe import Recipe, read_recipe
 from mignon.jobs.result import Result, command_line, verdict
+from mignon.jobs.start import start_from, training_settings
+from mignon.jobs.train import trained
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.steps import parse_recipe, write_step
-from mignon.training.device import pick_device
+from mignon.training.device import pick_device, pick_precision
 
 
 def compress(
-    model: str | Path,
+    model: str | Path | None = None,
     *steps: str,
     data: str,
+    recipe: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     on_bad: str | None = None,
@@ -26,22 +32,52 @@ def compress(
 ) -> Result:
     """Apply `steps` (`prune=0.8`, `tune=5`, `quant=w8a8`, `code=range`, ...) to a model and write `model.mgn`.
 
-    `model`: a run folder, `.safetensors` or `.mgn`; `data`: a folder of images with the same classes, or `digits`.
+    `model`: a run folder, `.safetensors` or `.mgn`; `data`: a folder of images with the same classes, or `digits`;
+    `recipe`: a TOML file with the steps, instead of `steps`. Without a model its `[train]` table says which network is
+    trained first, in the same run folder; with one that table is not used.
     Returns the Result with one row a step, measured on the test images. Raises MignonError.
     """
     screen = screen or Quiet()
-    parent, path = load_with_size(model)
-    recipe = parse_recipe(steps, parent.recipe)
-    if not recipe:
+    if recipe is not None and steps:
+        raise RecipeError(
+            f"the step {steps[0]!r} stands beside the recipe {recipe}",
+            "write it into the file, or leave one of the two out",
+        )
+    asked = Recipe(steps) if recipe is None else read_recipe(recipe)
+    if not asked.steps:
         raise RecipeError("no steps are given", "for example: mignon compress MODEL --data D quant=w8a8 code=range")
-    texts = [write_step(step) for step in recipe]
     where = pick_device(device)
-    images = open_images(data, parent.input, seed, on_bad, screen)
-    check_classes(parent, images)
+    if model is not None:
+        parent, path = load_with_size(model)
+        texts = [write_step(step) for step in parse_recipe(asked.steps, parent.recipe)]
+        images = open_images(data, parent.input, seed, on_bad, screen)
+        check_classes(parent, images)
+        line = command_line("compress", path, *texts, data=data, seed=seed)
+        name, train = path.stem, None
+    else:
+        train = asked.train
+        if train is None:
+            raise ModelError(
+                "no model is given" + (f", and {recipe} has no [train] table" if recipe else ""),
+                "give a run folder, .safetensors or .mgn: mignon compress MODEL --data D quant=w8a8",
+            )
+        texts = [write_step(step) for step in parse_recipe(asked.steps)]
+        begun = start_from(data, train.model, train.width, train.image, None, seed, on_bad, screen)
+        parent, images = begun.classifier, begun.images
+        line = command_line("compress", data=data, recipe=recipe, seed=seed)
+        name = train.model
     settings = {"model": weights_digest(parent), "data": images.key, "steps": texts, "seed": seed}
-    with Run.start("compress", f"{path.stem}-{texts[0]}", settings, out) as run:
+    if train is not None:
+        settings["train"] = asdict(train)
+    with Run.start("compress", f"{name}-{texts[0]}", settings, out) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(command=command_line("compress", path, *texts, data=data, seed=seed), status="running")
+        run.update(command=line, status="running")
+        if train is not None:
+            precision = pick_precision(parent, train.batch, where)
+            training = training_settings(begun, train.epochs, train.lr, train.batch, precision)
+            parent = trained(run, parent, begun, training, seed, where, screen)
+        elif not (run.folder / "model.safetensors").exists():
+            save_safetensors(parent, run.folder / "model.safetensors")  # for the report: before and after
         pipeline = Pipeline(run, parent, images, seed, where, screen)
         point = pipeline.parent
         rows = [pipeline.row(point, images.test)]

@@ -12,7 +12,7 @@ from mignon import mgn
 from mignon.classifier import Classifier, load_safetensors, save_safetensors
 from mignon.data.imageset import ImageSet, Split
 from mignon.errors import DataError, MignonError
-from mignon.files import digest, write_atomic
+from mignon.files import digest, machine_errors, write_atomic
 from mignon.jobs.load import load
 from mignon.measure.row import all_logits, measure
 from mignon.measure.statistics import best_threshold
@@ -56,15 +56,8 @@ class Pipeline:
         classifier = _kept(path)
         if classifier is None:
             self.screen.say(f"step {write_step(step)}")
-            context = Context(
-                self.images.train,
-                self.images.validation,
-                self.seed,
-                self.device,
-                self.screen,
-                self.load,
-                self.run.folder / "steps" / key[:16],
-            )
+            splits, folder = (self.images.train, self.images.validation), path.with_suffix("")
+            context = Context(*splits, self.seed, self.device, self.screen, self.load, folder)
             started, cpu = time.perf_counter(), time.process_time()
             classifier = step.apply(point.classifier, context)
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
@@ -74,6 +67,7 @@ class Pipeline:
             )
             save_safetensors(classifier, path)
             self.run.log(f"step {write_step(step)}: {seconds:.1f} s")
+        keep_history_only(path.with_suffix(""))
         return Point(
             classifier,
             key,
@@ -167,6 +161,16 @@ class Pipeline:
             final=row,
         )
         return path, row
+
+
+def keep_history_only(folder: Path) -> None:
+    """Remove what a step that is done had kept to go on after an interruption; its histories stay for the report."""
+    with machine_errors(folder):
+        for path in sorted(folder.rglob("*"), reverse=True):  # a folder comes after what is in it
+            if path.is_file() and path.name != "history.json":
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def check_classes(classifier: Classifier, images: ImageSet) -> None:

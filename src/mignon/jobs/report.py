@@ -7,10 +7,11 @@ from mignon.report.page import write_report
 from mignon.runs import find_run
 
 
-def report(runs: list[str | Path], *, out: str | Path | None = None) -> Path:
+def report(runs: list[str | Path], *, out: str | Path | None = None, analysis: bool = False) -> Path:
     """Write one HTML page (and the same as Markdown beside it); the path of the page. Raises RunError.
 
     `out`: the page; by default `report.html` in the folder of the only run, `./report.html` for several.
+    `analysis`: also pictures of kernels, indices, weights and of the epochs of each step.
     """
     if not runs:
         raise RunError("no run is named", "mignon ls runs shows them")
@@ -19,5 +20,5 @@ def report(runs: list[str | Path], *, out: str | Path | None = None) -> Path:
     path = (Path(out).expanduser() if out else default).resolve()
     if path.suffix != ".html":
         raise RunError(f"{path} does not end in .html", "give a page: --out report.html")
-    write_report(found, path)
+    write_report(found, path, analysis)
     return path

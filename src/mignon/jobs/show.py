@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mignon import mgn
-from mignon.classifier import Classifier, fresh, parameter_count
+from mignon.classifier import Classifier, fresh
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
 from mignon.jobs.load import load_with_size
@@ -27,10 +27,10 @@ def show(
 ) -> dict[str, Any]:
     """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
 
-    Returns `layers` (name, kind, shape C x H x W, parameters, macs), `parameters`, `macs`, `peak_activation_bytes`, and
-    for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to `size_bytes`; with `as_` (dense,
-    bitmap, coo, flat, gaps or all) `forms`: bytes of the same network with its weights in that form, beside the file's.
-    Raises MignonError.
+    Returns `layers` (name, kind, shape C x H x W, parameters, macs, weights, nonzeros), `parameters`, `macs`,
+    `peak_activation_bytes`, and for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to
+    `size_bytes`; with `as_` (dense, bitmap, coo, flat, gaps or all) `forms`: bytes of the same network with its weights
+    in that form, beside the file's. Raises MignonError.
     """
     if as_ is not None and as_ not in (*CHOICES, "all"):
         raise ModelError(f"there is no storage form {as_!r}", f"use one of: {', '.join(CHOICES)}, all")
@@ -57,7 +57,7 @@ def show(
     about |= {
         "file": str(path),
         "size_bytes": len(stored),
-        "ratio": 4 * about["parameters"] / len(stored),
+        "ratio": 4 * classifier.full_parameters / len(stored),
         "classes": list(classifier.classes),
         "input": asdict(classifier.input),
         "coder": classifier.coder,
@@ -78,9 +78,7 @@ def _network(classifier: Classifier) -> dict[str, Any]:
     return {
         "family": classifier.family,
         "options": classifier.options,
-        "parameters": parameter_count(
-            classifier.family, classifier.options, len(classifier.classes), classifier.input.channels
-        ),
+        "parameters": classifier.parameters,
         "macs": sum(row.macs for row in rows),
         "peak_activation_bytes": peak_activation_bytes(classifier.network, classifier.size, bits),
         "layers": [asdict(row) for row in rows],

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mignon.classifier import Classifier, parameter_count
+from mignon.classifier import Classifier
 from mignon.data.batches import in_order
 from mignon.data.imageset import Split
 from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, wilson
@@ -17,7 +17,11 @@ NOISE = 0.05  # p above which a change is called noise
 
 @dataclass(frozen=True)
 class Row:
-    """Keys as in section 7 of the design; accuracies are fractions, times are seconds."""
+    """Keys as in section 7 of the design; accuracies are fractions, times are seconds.
+
+    `parameters` and `macs` are those of the network as it is, without pruned channels; `ratio` is 4 bytes times the
+    parameters of the network as its family builds it, over the bytes of the file.
+    """
 
     step: str
     split: str
@@ -89,7 +93,6 @@ def measure(
         threshold = best_threshold(labels, scores) if threshold is None else threshold
     else:
         threshold = None
-    parameters = parameter_count(decoded.family, decoded.options, len(decoded.classes), decoded.input.channels)
     p = mcnemar(lost, gained)
     return Row(
         step=step,
@@ -106,8 +109,8 @@ def measure(
         within_noise=p > NOISE,
         kl=kl_divergence(reference, logits),
         size_bytes=size_bytes,
-        ratio=4 * parameters / size_bytes,
-        parameters=parameters,
+        ratio=4 * decoded.full_parameters / size_bytes,
+        parameters=decoded.parameters,
         nonzeros=decoded.nonzeros(),
         macs=sum(layer.macs for layer in layers(decoded.network, decoded.size)),
         peak_activation_bytes=peak_activation_bytes(decoded.network, decoded.size, decoded.activation_bits or 32),

@@ -25,6 +25,7 @@ from mignon.rules.scales import LARGEST_OCTAVE
 HEADER_KEYS = {
     "family", "options", "input", "classes", "coder", "activation_bits", "recipe", "rules", "tensors",
 }  # fmt: skip
+OPTIONAL_KEYS = {"widths"}
 
 
 def decode(data: bytes) -> Classifier:
@@ -73,7 +74,7 @@ def _open(data: bytes) -> tuple[dict[str, Any], bytes, bytes, list[tuple[str, in
         header = json.loads(text, parse_constant=_refuse)
     except (zlib.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FormatError(f"its header cannot be read ({type(error).__name__})") from None
-    if not isinstance(header, dict) or set(header) != HEADER_KEYS:
+    if not isinstance(header, dict) or set(header) - OPTIONAL_KEYS != HEADER_KEYS:
         raise FormatError("its header has not the fields that it must have")
     sizes = [("magic, version", len(MAGIC) + 1), ("header", start - len(MAGIC) - 1)]
     return header, reader.rest(), data[-CHECKS:-4], sizes
@@ -144,7 +145,10 @@ def _check_size(header: dict[str, Any], payload: int) -> None:
         raise ModelError("its input is too large")
     if any(not isinstance(c, str) for c in classes):
         raise FormatError("a class name is not text")
-    count = parameter_count(header["family"], options, len(classes), spec.channels)
+    widths = header.get("widths", {})
+    if not isinstance(widths, dict):
+        raise FormatError("its widths are no list of layers")
+    count = parameter_count(header["family"], options, len(classes), spec.channels, widths)
     if count > MAX_PER_BYTE * (payload + 1) * 2:
         raise FormatError(f"{payload} bytes cannot hold a network of {count:,} parameters")
 

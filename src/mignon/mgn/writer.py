@@ -43,6 +43,8 @@ def encode(classifier: Classifier) -> bytes:
         "rules": specs,
         "tensors": tensors,
     }
+    if settled.widths:
+        header["widths"] = settled.widths
     header["input"]["mean"], header["input"]["std"] = list(settled.input.mean), list(settled.input.std)
     packed = deflate(header)
     out = bytearray(MAGIC)

@@ -253,23 +253,27 @@ class Layer:
     shape: tuple[int, ...]
     parameters: int
     macs: int
+    weights: int
+    nonzeros: int
 
 
 def layers(network: fx.GraphModule, size: tuple[int, int, int]) -> list[Layer]:
-    """All blocks with output shape (C x H x W), parameters (BatchNorm included) and multiply-accumulates."""
+    """All blocks with output shape (C x H x W), parameters (BatchNorm included), multiply-accumulates (of zero weights
+    too), weights and how many of them are not zero."""
     known = shapes(network, *size)
     rows = []
     for block in blocks(network):
         shape = known[block.end.name]
-        parameters = macs = 0
+        parameters = macs = weights = nonzeros = 0
         if isinstance(block.module, WEIGHTED):
             weight = block.module.weight
-            parameters = weight.numel() + (block.module.bias.numel() if block.module.bias is not None else 0)
+            weights, nonzeros = weight.numel(), int((weight != 0).sum())
+            parameters = weights + (block.module.bias.numel() if block.module.bias is not None else 0)
             positions = math.prod(known[block.nodes[0].name][1:]) if block.kind == "conv" else 1
-            macs = weight.numel() * positions
+            macs = weights * positions
         if block.norm is not None:
             parameters += sum(p.numel() for p in network.get_submodule(block.norm).parameters())
-        rows.append(Layer(block.name, block.kind, shape, parameters, macs))
+        rows.append(Layer(block.name, block.kind, shape, parameters, macs, weights, nonzeros))
     return rows
 
 

@@ -30,15 +30,18 @@ class GlobalAverage(nn.Module):
 
 
 class PadShortcut(nn.Module):
-    """Option A of He et al. 2016: every second pixel, zero channels added on both sides; no weights."""
+    """Option A of He et al. 2016: every second pixel, zero channels added on both sides; no weights.
+
+    `before` and `after` are how many; equal until channels are pruned.
+    """
 
     def __init__(self, extra: int, stride: int):
         super().__init__()
-        self.extra, self.stride = extra, stride
+        self.before, self.after, self.stride = extra, extra, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """N x C x H x W to N x (C + 2 extra) x H/stride x W/stride."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
+        """N x C x H x W to N x (before + C + after) x H/stride x W/stride."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

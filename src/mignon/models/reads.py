@@ -48,7 +48,7 @@ def _wanted(module: Any, read: Tensor, counts: list[int]) -> list[Tensor]:
     if isinstance(module, Concat):
         return list(read.split(counts))
     if isinstance(module, PadShortcut):
-        return [read[module.extra : module.extra + counts[0]]]
+        return [read[module.before : module.before + counts[0]]]
     if isinstance(module, nn.Flatten):
         return [read.reshape(counts[0], -1).any(1)]
     return [torch.ones(count, dtype=torch.bool) for count in counts]  # unknown: it may read everything

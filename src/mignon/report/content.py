@@ -165,6 +165,8 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
 
 
 def _setting(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items() if item is not None)
     return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from mignon.report.content import MATRIX, Content, totals
 from mignon.report.words import percent, short
 
 
-def to_markdown(title: str, contents: list[Content]) -> str:
-    """The whole page."""
+def to_markdown(title: str, contents: list[Content], analyses: list[list[Any]]) -> str:
+    """The whole page; `analyses` has the analysis pictures of each run."""
     several = len(contents) > 1
     blocks = [f"# {escape(title)}"]
     blocks += [
@@ -23,8 +24,11 @@ def to_markdown(title: str, contents: list[Content]) -> str:
             for c, p in points
         ]
         blocks += ["## Accuracy against bytes", table(["run", "recipe", "bytes", "validation top-1 %", "chosen"], rows)]
-    for content in contents:
+    for number, content in enumerate(contents):
         blocks += _details(content, several)
+        for picture in analyses[number]:
+            if picture.rows:
+                blocks += [_heading(picture.title, content, several), table(picture.heads, picture.rows), picture.note]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -13,19 +13,28 @@ from mignon.runs import Run
 THUMBNAIL = 160  # pixels; larger images are stored at this side
 
 
-def write_report(runs: list[Run], path: Path) -> None:
+def write_report(runs: list[Run], path: Path, analysis: bool = False) -> None:
     """Write the page to `path` and Markdown beside it, both atomically.
 
-    Runs that are not finished are shown as far as they are. Raises MachineError when the disk refuses.
+    `analysis` adds pictures of kernels, indices and weights. Runs that are not finished are shown as far as they are.
+    Raises MachineError when the disk refuses.
     """
     from mignon.report.content import read
     from mignon.report.markdown import to_markdown
 
     contents = [read(run, number) for number, run in enumerate(runs)]
     title = f"mignon {contents[0].name}" if len(contents) == 1 else f"mignon: {len(contents)} runs"
-    html = _render(title=title, contents=contents, **_pictures(contents))
+    analyses = [_analysis(run, number) if analysis else [] for number, run in enumerate(runs)]
+    html = _render(title=title, contents=contents, analysis=analysis, analyses=analyses, **_pictures(contents))
     write_atomic(path, html.encode("utf-8", "replace"))
-    write_atomic(path.with_suffix(".md"), to_markdown(title, contents).encode("utf-8", "replace"))
+    write_atomic(path.with_suffix(".md"), to_markdown(title, contents, analyses).encode("utf-8", "replace"))
+
+
+def _analysis(run: Run, number: int) -> list[Any]:
+    from mignon.report.analysis import analyze
+    from mignon.report.analysis_pictures import draw
+
+    return draw(analyze(run), number)
 
 
 def _pictures(contents: list[Any]) -> dict[str, Any]:

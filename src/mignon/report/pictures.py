@@ -21,7 +21,7 @@ def accuracy_against_bytes(contents: list[Content]) -> str:
     if not any(c.rows or c.points for c in contents):
         return ""
     with rc_context(STYLE):
-        figure, axes = _figure(3.1)
+        figure, axes = new_figure(3.1)
         sizes = [s for number, content in enumerate(contents) for s in _series(axes, content, number, len(contents))]
         axes.set_xscale("log")
         low, high = min(sizes), max(sizes)
@@ -79,7 +79,7 @@ def bytes_by_layer(content: Content) -> str:
     if not content.layers:
         return ""
     with rc_context(STYLE):
-        figure, axes = _figure(0.8 + 0.2 * len(content.layers))
+        figure, axes = new_figure(0.8 + 0.2 * len(content.layers))
         names, sizes = [short(name, 30) for name, _ in content.layers], [size for _, size in content.layers]
         places = np.arange(len(names))
         axes.barh(places, sizes, height=0.68, color=SERIES[0])
@@ -110,7 +110,7 @@ def training_curves(content: Content) -> list[str]:
 
 def _curve(content: Content, title: str, keys: list[str], factor: float) -> str:
     with rc_context(STYLE):
-        figure, axes = _figure(2.4, 3.7)
+        figure, axes = new_figure(2.4, 3.7)
         epochs = [entry.get("epoch", i + 1) for i, entry in enumerate(content.history)]
         marker = "o" if len(epochs) < 12 else ""
         for key, color in zip(keys, SERIES):
@@ -134,7 +134,7 @@ def confusion_matrix(content: Content) -> str:
     count = len(content.confusion)
     with rc_context(STYLE):
         side = WIDTH if count <= 14 else 1.6 + 0.21 * count
-        figure, axes = _figure(side, side)
+        figure, axes = new_figure(side, side)
         size = 9 if count <= 14 else 8
         totals = np.maximum(content.confusion.sum(1), 1)
         for i, j in np.argwhere(content.confusion):
@@ -170,7 +170,8 @@ def _right(content: Content) -> float:
     return float(np.trace(content.confusion)) / max(1, int(content.confusion.sum()))
 
 
-def _figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+def new_figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 

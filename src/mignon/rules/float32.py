@@ -36,6 +36,20 @@ class Float32(Rule):
         rule.mask.copy_(mask)
         return rule
 
+    def set_mask(self, mask: Tensor) -> None:
+        """Keep other weights than before; their numbers are those of the next `fit`."""
+        self.mask.copy_(mask)
+        self._make_room(int(mask.sum()))
+
+    def _make_room(self, kept: int) -> None:
+        self.spec["kept"] = kept
+        self.planes = self.planes.new_zeros((4, kept))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        if "kept" in self.spec and f"{prefix}planes" in state_dict:  # the mask may be another one than here
+            self._make_room(state_dict[f"{prefix}planes"].shape[1])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def check(self) -> None:
         """The mask must keep as many weights as are stored, and all must be finite."""
         if "kept" in self.spec and int(self.mask.sum()) != self.spec["kept"]:

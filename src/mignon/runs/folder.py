@@ -1,4 +1,5 @@
-"""A run: `run.json`, `ledger.jsonl`, `steps/`, `checkpoint.safetensors`, `model.mgn`, `log.txt`, `report.html`.
+"""A run: `run.json`, `ledger.jsonl`, `model.safetensors` (before any step), `steps/`, `model.mgn`, `log.txt`,
+`report.html`; `checkpoint.safetensors` and `history.json` of a training, here or in the folder of a step.
 
 The same request finds the same folder again (its name ends in the request's key), so a command that is repeated goes on
 where it stopped.

@@ -27,7 +27,7 @@ class Context:
     device: str
     screen: Screen
     load: Callable[[str], Classifier]  # by path, or `parent`: the network that the recipe started from
-    folder: Path  # where a long step may keep what it needs to go on after an interruption
+    folder: Path  # where a long step may keep what it needs to go on; after it only history.json files stay
 
 
 class Step(Protocol):

@@ -30,9 +30,9 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def close_epoch(
-        self, network: nn.Module, steps: int, rate: float, top1: float, loss: float, seconds: float
+        self, network: nn.Module, steps: int, rate: float, top1: float, loss: float, seconds: float, eligible: bool
     ) -> None:
-        """Record the epoch, keep its weights when it is the best on validation (ties: the lower loss)."""
+        """Record the epoch, keep its weights when it is the best eligible on validation (ties: the lower loss)."""
         self.history.append(
             {
                 "epoch": self.epoch + 1,
@@ -44,7 +44,7 @@ class Progress:
                 "seconds": seconds,
             }
         )
-        if (top1, -loss) > tuple(self.best_score):
+        if eligible and (top1, -loss) > tuple(self.best_score):
             self.best_score, self.best_epoch = (top1, -loss), self.epoch + 1
             self.best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
         self.epoch, self.step, self.loss, self.right, self.seen, self.seconds = (

@@ -22,7 +22,7 @@ from mignon.data.batches import Augment, batch_size, gather, in_order, steps_per
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
-from mignon.files import digest
+from mignon.files import digest, write_json
 from mignon.models.graph import place, refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
@@ -49,7 +49,7 @@ class Settings:
 
 @dataclass
 class Fitted:
-    """The classifier of the best epoch (on validation), that epoch, and one record an epoch."""
+    """The classifier of the best epoch (on validation), that epoch, and a record an epoch (`history.json`)."""
 
     classifier: Classifier
     best_epoch: int
@@ -94,13 +94,14 @@ def fit(
     screen: Screen,
     objective: Objective = CROSS_ENTROPY,
     after_epoch: Callable[[Classifier, int], None] | None = None,
+    choose_from: int = 1,
 ) -> Fitted:
     """Train `classifier` in place and give the epoch that is best on validation.
 
     `folder` gets `checkpoint.safetensors` after every epoch and on Ctrl-C (KeyboardInterrupt follows); a checkpoint of
     the same start and settings that is already there is continued. `after_epoch(classifier, epoch)` may change the
-    network after the last step of each epoch (counted from 1), before it is judged. Raises MignonError when the loss is
-    not finite.
+    network after the last step of each epoch (counted from 1), before it is judged; epochs before `choose_from` are not
+    chosen. Raises MignonError when the loss is not finite.
     """
     from lightning_fabric import Fabric
 
@@ -160,7 +161,8 @@ def fit(
             refit(network)
             top1, loss_value = validate(classifier, validation, str(fabric.device))
             last_rate = learning_rate((epoch + 1) * steps - 1, settings.epochs * steps, settings)
-            state.close_epoch(network, steps, last_rate, top1, loss_value, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            state.close_epoch(network, steps, last_rate, top1, loss_value, seconds, epoch + 1 >= choose_from)
             save_progress(path, state, network, optimizer)
             last = state.history[-1]
             screen.say(
@@ -169,6 +171,7 @@ def fit(
             )
             if interrupted():
                 raise KeyboardInterrupt
+    write_json(folder / "history.json", state.history)
     network.load_state_dict(state.best)
     network.to("cpu").eval()
     return Fitted(classifier, state.best_epoch, state.history)

@@ -1,16 +1,27 @@
-"""Global magnitude pruning (Han et al. 2015): the smallest weights of the whole network become zero."""
+"""One-shot pruning of single weights: the least important of the network, or of each layer, become zero.
+
+By magnitude (Han et al. 2015), or by sensitivity: weight^2 times gradient^2, the diagonal second-order saliency of
+Optimal Brain Damage (LeCun et al. 1990) with the empirical Fisher information as curvature (Theis et al. 2018).
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from mignon.classifier import Classifier
+from mignon.data.imageset import Split
+from mignon.data.inputs import to_network
 from mignon.errors import RecipeError
-from mignon.models.graph import set_rule
 from mignon.registry import STEPS
-from mignon.rules.float32 import Float32
 from mignon.steps import Context, refuse_after_settled
+from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks, without
+
+FISHER_IMAGES = 256  # training images
 
 
 @STEPS.register("prune")
@@ -18,34 +29,69 @@ from mignon.steps import Context, refuse_after_settled
 class MagnitudePrune:
     """`prune=0.8`: zero this share of all convolution and linear weights, kept zero from here on.
 
-    Exactly round(share x n) weights go; ties at the threshold are broken by position.
+    scope: `global`, or `layer` for the same share of each layer. by: `magnitude`, or `sensitivity`, which looks at the
+    gradients of 256 training images *with their labels*. skip: layers that stay as they are (`first+last`, or names
+    joined by +). Exactly round(share x n) of the n weights that may go are zero then; ties go by position; what was
+    pruned before stays pruned and counts.
     """
 
     share: float
+    scope: str = "global"
+    by: str = "magnitude"
+    skip: str = ""
 
-    summary: ClassVar[str] = "zero the smallest weights of the whole network: prune=0.8"
-    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "zero the least important weights of the network: prune=0.8"
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise RecipeError(f"prune={self.share:g} is not possible", "use a share from 0 up to below 1: prune=0.8")
+        check_share("prune", self.share)
+        for value, known in ((self.scope, ("global", "layer")), (self.by, ("magnitude", "sensitivity"))):
+            if value not in known:
+                raise RecipeError(f"prune cannot go by {value!r}", f"use {' or '.join(known)}")
 
     def check(self, earlier: list[Any]) -> None:
-        """Magnitudes mean nothing once weights are integers."""
+        """Importance is of float weights."""
         refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
-        """Masks on every convolution and linear weight (O x I x kh x kw or O x I)."""
+        """Masks on the convolution and linear weights (O x I x kh x kw or O x I)."""
+        masks = kept_masks(classifier)
+        names = without(self.skip, list(masks), "prune")
+        if self.by == "sensitivity":
+            scores = fisher_saliency(classifier, context.train, context.seed)
+        else:
+            scores = {name: weight.abs() for name, weight in classifier.weights().items()}
         result = classifier.copy()
-        weights = result.weights()
-        flat = torch.cat([w.abs().flatten() for w in weights.values()])
-        keep = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
-        keep[torch.argsort(flat, stable=True)[: round(self.share * len(flat))]] = False
-        masks = keep.split([w.numel() for w in weights.values()])
-        modules = result.weighted()
-        for (name, weight), mask in zip(weights.items(), masks):
-            mask = mask.reshape(weight.shape)
-            rule = Float32.masked(mask)
-            rule.fit(weight)
-            set_rule(modules[name], rule, weight * mask)
+        for part in [names] if self.scope == "global" else [[name] for name in names]:
+            chosen = {name: scores[name] for name in part}
+            total = sum(score.numel() for score in chosen.values())
+            put_masks(result, lowest_removed(chosen, masks, round(self.share * total)))
         return result
+
+
+def fisher_saliency(classifier: Classifier, train: Split, seed: int, images: int = FISHER_IMAGES) -> dict[str, Tensor]:
+    """weight^2 times the mean over images of (dLoss/dweight)^2, by layer; BatchNorm in eval mode, true labels.
+
+    The loss increase of removing a weight, to second order and up to the factor 1/2. Computed by one thread, image by
+    image, so that any number of threads gives the same numbers.
+    """
+    plain = classifier.copy()
+    weights = plain.weights()
+    for name, module in plain.weighted().items():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+        module.weight = nn.Parameter(weights[name].clone())
+    parameters = {name: module.weight for name, module in plain.weighted().items()}
+    squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(images, len(train)), replace=False))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for index in chosen:
+            pixels = to_network(np.array(train.images[index : index + 1]), plain.input)
+            loss = F.cross_entropy(plain.network(pixels), torch.from_numpy(train.labels[index : index + 1]))
+            for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values()))):
+                squares[name] += gradient.square()
+    finally:
+        torch.set_num_threads(threads)
+    return {name: weights[name].square() * squares[name] / len(chosen) for name in parameters}

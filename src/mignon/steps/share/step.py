@@ -99,8 +99,11 @@ class ShareKernels:
     def check(self, earlier: list[Any]) -> None:
         """Kernels must still be float, and whole."""
         refuse_after_settled(self, earlier)
-        if any(step.name == "prune" for step in earlier):
-            raise RecipeError("share cannot follow prune: the zeros would be filled again", "leave prune out")
+        for step in earlier:
+            if step.name.startswith("prune") and step.name != "prune-channels":
+                raise RecipeError(
+                    f"share cannot follow {step.name}: the zeros would be filled again", f"leave {step.name} out"
+                )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Rules on the kernels of each family; the references of each are stored once."""

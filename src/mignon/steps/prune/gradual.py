@@ -1,0 +1,85 @@
+"""Gradual pruning (Zhu and Gupta 2017, arXiv 1710.01878): the share of zeros grows while the network is trained."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mignon.classifier import Classifier
+from mignon.errors import RecipeError
+from mignon.models.graph import weight_rule
+from mignon.registry import STEPS
+from mignon.rules.float32 import Float32
+from mignon.steps import Context, refuse_after_settled
+from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks
+from mignon.training.loop import Settings, fit
+
+RAMP = 0.6  # of the epochs, in which the share grows; the rest tunes what is left
+
+
+def sparsity(start: float, target: float, progress: float) -> float:
+    """The share of zeros at a progress from 0 to 1 of the ramp: fast first, slower to the end (a cubic)."""
+    return target + (start - target) * (1 - progress) ** 3
+
+
+@STEPS.register("prune-gradually")
+@dataclass(frozen=True)
+class PruneGradually:
+    """`prune-gradually=0.9,epochs=10`: train, and after each of the first 60 % of the epochs zero more of the smallest
+    weights of the whole network, until exactly round(share x n) are zero.
+
+    The learning rate goes from `lr` down to 0 over all epochs. The result is the epoch that is best on validation among
+    those that have the whole share. Weights that are zero stay zero.
+    """
+
+    share: float
+    epochs: int = 10
+    lr: float = 0.02
+
+    summary: ClassVar[str] = "zero more and more of the smallest weights while training: prune-gradually=0.9,epochs=10"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_share("prune-gradually", self.share)
+        if not 1 <= self.epochs <= 10_000 or not 0 < self.lr <= 10:
+            raise RecipeError(
+                f"prune-gradually={self.share:g},epochs={self.epochs},lr={self.lr:g} is not possible",
+                "use at least one epoch and a positive rate: prune-gradually=0.9,epochs=10,lr=0.02",
+            )
+
+    def check(self, earlier: list[Any]) -> None:
+        """Magnitudes are of float weights."""
+        refuse_after_settled(self, earlier)
+
+    def apply(self, classifier: Classifier, context: Context) -> Classifier:
+        """Masks on every convolution and linear weight, renewed after each epoch of the ramp."""
+        result = classifier.copy()
+        masks = kept_masks(result)
+        put_masks(result, masks)
+        total = sum(mask.numel() for mask in masks.values())
+        start = 1 - sum(int(mask.sum()) for mask in masks.values()) / total
+        ramp = max(1, round(RAMP * self.epochs))
+
+        def renew(training: Classifier, epoch: int) -> None:
+            if epoch > ramp:
+                return
+            share = sparsity(start, self.share, epoch / ramp)
+            scores = {name: weight.abs() for name, weight in training.weights().items()}
+            kept = lowest_removed(scores, kept_masks(training), round(share * total))
+            for name, module in training.weighted().items():
+                rule = weight_rule(module)
+                assert isinstance(rule, Float32), "every weight got a mask before training"
+                rule.set_mask(kept[name])
+            zeros = total - sum(int(mask.sum()) for mask in kept.values())
+            context.screen.say(f"after epoch {epoch}: {100 * zeros / total:.2f} % zero")
+
+        return fit(
+            result,
+            context.train,
+            context.validation,
+            Settings(epochs=self.epochs, lr=self.lr, warmup=0.05),
+            seed=context.seed,
+            device=context.device,
+            folder=context.folder,
+            screen=context.screen,
+            after_epoch=renew,
+            choose_from=ramp,
+        ).classifier

@@ -1,0 +1,203 @@
+"""Quantization: integers that beat the nearest ones, means put right, every granularity comes back from its file."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from helpers import context_for
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mignon import mgn
+from mignon.errors import RecipeError
+from mignon.models.activations import ActivationGrid, grids_of
+from mignon.models.graph import weight_rule
+from mignon.registry import RULES
+from mignon.rules.grid import Grid
+from mignon.steps import parse_recipe, parse_step
+from mignon.steps.quantize.layerwise import one_thread
+from mignon.steps.quantize.ranges import cover_of
+from mignon.steps.quantize.rounding import best_integers, gram
+
+
+@pytest.fixture
+def apply(digits, tmp_path, tiny_classifier):
+    def go(recipe, classifier=tiny_classifier):
+        for number, step in enumerate(parse_recipe(recipe.split())):
+            classifier = step.apply(classifier, context_for(digits, tmp_path / str(number), tiny_classifier))
+        return classifier
+
+    return go
+
+
+@pytest.fixture
+def trained(apply):
+    return apply("tune=6,lr=0.1")
+
+
+def output_error(rule, rows, moments):
+    gap = rule.whole().reshape(rows.shape).double() * rule.step().double() - moments.solve(rows)
+    return float((gap * moments.pull(gap)).sum())
+
+
+@given(st.integers(0, 10_000), st.sampled_from([2, 3, 4]), st.booleans())
+def test_the_integers_chosen_are_at_least_as_good_as_the_nearest(seed, bits, masked):
+    dice = torch.Generator().manual_seed(seed)
+    mix = torch.randn(6, 6, generator=dice)
+    x = torch.randn(400, 6, generator=dice) @ mix
+    own_x = x + 0.1 * torch.randn(400, 6, generator=dice)
+    rows = torch.randn(5, 6, generator=dice).double()
+    spec = {"rule": "grid", "bits": bits} | ({"masked": True} if masked else {})
+    best, nearest = Grid(spec, (5, 6)), Grid(spec, (5, 6))
+    if masked:
+        for rule in (best, nearest):
+            rule.mask.copy_(torch.rand(5, 6, generator=torch.Generator().manual_seed(seed)) < 0.6)
+        rows = rows * best.mask
+    moments = gram(nn.Linear(6, 5), x, own_x, centered=False)
+    best_integers(best, rows, moments)
+    nearest.k.copy_(best.k)
+    nearest.set_whole(nearest.round_rows(rows))
+    assert output_error(best, rows, moments) <= output_error(nearest, rows, moments) * (1 + 1e-9)
+    assert int(best.q.abs().max()) <= best.top
+    assert not masked or bool((best.q[~best.mask] == 0).all())
+
+
+def test_the_integers_are_near_the_best_of_all():
+    dice = torch.Generator().manual_seed(3)
+    x = torch.randn(500, 3, generator=dice) @ torch.randn(3, 3, generator=dice)
+    rows = torch.randn(4, 3, generator=dice).double()
+    rule = Grid({"rule": "grid", "bits": 3}, (4, 3))
+    moments = gram(nn.Linear(3, 4), x, x, centered=False)
+    best_integers(rule, rows, moments)
+    wanted, smallest = moments.solve(rows), 0.0
+    for row, step in zip(wanted, rule.step()):
+        gaps = torch.tensor(list(itertools.product(range(-3, 4), repeat=3))).double() * step - row
+        smallest += float((gaps * moments.pull(gaps)).sum(1).min())
+    assert output_error(rule, rows, moments) <= 1.5 * smallest  # rounding to the nearest: more than 10 times
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_the_moments_are_those_of_the_patches(groups):
+    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups, bias=False)
+    x = torch.randn(2, 4, 8, 8)
+    moments = gram(conv, x, x, centered=False)
+    rows = conv.weight.detach().reshape(8, -1).double()
+    energy = float((rows * moments.pull(rows)).sum()) * 32
+    assert energy == pytest.approx(float(conv(x).detach().square().sum()), rel=0.03)
+    assert moments.own.shape == (groups, 36 // groups, 36 // groups)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "quant=w3a8", "quant=w3a8,per=9", "quant=w3a8,affine=true", "quant=w3a8,first=8,last=6",
+        "quant=w3a8,per=tensor,affine=true,round=nearest", "quant=w3,range=minmax,round=nearest",
+        "quant=w5,per=4,affine=true", "quant=w3a8,per=tensor",
+        "quant=a6", "quant=w3a8,learned=true", "quant=w3a5,learned=true tune=1", "quant=w4a8,range=p99.9,correct=false",
+        "prune=0.5 quant=w3a8", "quant=w3a8,per=7,affine=true tune=1", "cluster=8 quant=a8",
+    ],
+)  # fmt: skip
+def test_what_was_measured_comes_back_from_the_file(apply, digits, recipe):
+    live = apply(recipe)
+    data = mgn.encode(live)
+    decoded = mgn.decode(data)
+    assert mgn.encode(decoded) == data
+    pixels = np.array(digits.test.images[:60])
+    np.testing.assert_allclose(
+        decoded.logits(pixels), live.logits(pixels), rtol=0, atol=0.05
+    )  # at most a step of the last grid
+
+
+def test_layerwise_is_better_than_nearest_and_the_means_are_right(apply, digits, trained):
+    pixels = np.array(digits.validation.images)
+    wanted = trained.logits(pixels)
+
+    def distance(text):
+        return float(np.square(apply(text, trained).logits(pixels) - wanted).mean())
+
+    assert distance("quant=w3") < 0.6 * distance("quant=w3,round=nearest,correct=false")
+    assert distance("quant=w3,round=nearest") < distance("quant=w3,round=nearest,correct=false")
+
+
+def test_first_and_last_have_their_own_bits(apply):
+    rules = [weight_rule(m).spec["bits"] for m in apply("quant=w3a8,first=8,last=6").weighted().values()]
+    assert (rules[0], rules[-1]) == (8, 6) and set(rules[1:-1]) == {3}
+
+
+def test_only_activations(apply, tiny_classifier):
+    result = apply("quant=a5")
+    assert all(weight_rule(m) is None for m in result.weighted().values())
+    assert {grid.bits for grid in grids_of(result.network).values()} == {5}
+
+
+def test_learned_scales_move_and_are_stored_on_the_grid(apply):
+    before, after = apply("quant=w2a8,learned=true"), apply("quant=w2a8,learned=true tune=2,lr=0.1")
+    moved = [
+        not torch.equal(weight_rule(a).k, weight_rule(b).k)
+        for a, b in zip(before.weighted().values(), after.weighted().values())
+    ]
+    assert any(moved)
+    for module in mgn.decode(mgn.encode(after)).weighted().values():
+        assert "learned" not in weight_rule(module).spec
+
+
+def test_one_thread_and_two_give_the_same_bytes(apply, trained):
+    threads = torch.get_num_threads()
+    try:
+        files = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            files.append(mgn.encode(apply("quant=w3a6", trained)))
+            with one_thread():
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("minmax", -1, 9), ("p99", -0.5, 5), ("mse", -1, 9)])
+def test_ranges(name, low, high):
+    sample = torch.cat([torch.linspace(0, 1, 10_000), torch.tensor([9.0, -1.0])])
+    grid = ActivationGrid(8)
+    cover_of(name)(grid, sample)
+    step = float(2 ** (grid.k.double() / 16))
+    reached = (-int(grid.zero) * step, (255 - int(grid.zero)) * step)
+    assert reached[0] >= low * 1.1 - 0.05 and reached[1] <= high * 1.1 + 0.05
+    assert name == "minmax" or reached[1] < 9.5
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("quant=w8,per=0", "per=channel"), ("quant=w8,per=row", "per=channel"), ("quant=w8,round=up", "layerwise"),
+        ("quant=w8a8,range=p101", "percentile"), ("quant=w8,first=1", "2 to 16"), ("quant=", "w8a8"),
+        ("quant=a1", "2 to 16"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_say_what_to_type(text, word):
+    with pytest.raises(RecipeError) as error:
+        parse_step(text)
+    assert word in str(error.value)
+
+
+def test_whole_numbers_are_not_quantized_again(apply):
+    for recipe in ("cluster=4 quant=w8", "quant=w8 quant=w4", "quant=w8a8 quant=a4"):
+        with pytest.raises(RecipeError):
+            apply(recipe)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"bits": 4, "per": "row"}, {"bits": 4, "per": 0}, {"bits": 4, "per": True}, {"bits": 4, "affine": 1},
+        {"bits": 4, "per": 1.0}, {"bits": 4, "per": []},
+    ],
+)  # fmt: skip
+def test_impossible_grids_are_refused(spec):
+    from mignon.errors import FormatError
+
+    with pytest.raises(FormatError):
+        RULES["grid"].layouts({"rule": "grid", **spec}, (4, 6))
