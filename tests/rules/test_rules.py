@@ -24,6 +24,8 @@ SPECS = {
     "float": [{"rule": "float"}],
     "grid": [{"rule": "grid", "bits": 4}, {"rule": "grid", "bits": 9, "n": 64}],
     "accumulator": [{"rule": "accumulator", "n": 16}],
+    "reference": [{"rule": "reference"}, {"rule": "reference", "bits": 8}],
+    "share": [{"rule": "share", "length": 9, "references": 7, "shape_bits": 8, "a": 4, "m": 32, "unit": True}],
     "scaled": [{"rule": "scaled", "bits": 8}, {"rule": "scaled", "bits": 16, "masked": True}],
     "codebook": [{"rule": "codebook", "k": 16}, {"rule": "codebook", "k": 5, "masked": True}],
 }

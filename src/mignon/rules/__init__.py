@@ -108,12 +108,14 @@ class Rule(nn.Module):
 
     def times_gain(self, value: Tensor) -> Tensor:
         """The value times the stored gain of an absorbed BatchNorm, when there is one."""
-        if not self.spec.get("gain"):
-            return value
+        return value * self.channel_gain() if self.spec.get("gain") else value
+
+    def channel_gain(self) -> Tensor:
+        """That gain, shaped to multiply the weight (only with a gain in the spec)."""
         from mignon.rules.scales import scale
 
         gain = scale(self.gain, GAIN_STEPS) * (1 - 2 * self.flip.float())
-        return value * per_channel(gain, len(self.shape))
+        return per_channel(gain, len(self.shape))
 
     def latent(self, original: Tensor) -> Tensor:
         """What training moves, from the float tensor behind this rule: zero where a mask says that nothing is kept."""

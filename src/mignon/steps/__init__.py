@@ -35,6 +35,7 @@ class Step(Protocol):
 
     A step after which weights are whole numbers says `settles = True`.
     A step that loads other models names them in `models: tuple[str, ...]`; their contents are part of the key too.
+    A step with `after_epoch(classifier, epoch)` is asked after every epoch of a later `tune`.
     """
 
     name: ClassVar[str]

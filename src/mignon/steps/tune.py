@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
-from mignon.steps import Context
+from mignon.steps import Context, parse_step
 from mignon.training.loop import Settings, fit
 from mignon.training.objective import Objective, Teacher
 
@@ -80,6 +80,13 @@ class Tune:
                     "give one that was trained on the same images",
                 )
             objective = Objective(Teacher(master.copy(), self.weight, self.temperature, self.features))
+        earlier = [parse_step(text) for text in classifier.recipe]
+
+        def after_epoch(tuned: Classifier, epoch: int) -> None:
+            for step in earlier:
+                if hasattr(step, "after_epoch"):
+                    step.after_epoch(tuned, epoch)
+
         return fit(
             classifier.copy(),
             context.train,
@@ -90,4 +97,5 @@ class Tune:
             folder=context.folder,
             screen=context.screen,
             objective=objective,
+            after_epoch=after_epoch,
         ).classifier
