@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mignon import mgn
+from mignon.classifier import fresh
+from mignon.data.inputs import InputSpec
 from mignon.errors import RecipeError
 from mignon.models.activations import ActivationGrid, grids_of
-from mignon.models.graph import weight_rule
+from mignon.models.graph import latent_weight, norm_gain, weight_rule
 from mignon.registry import RULES
 from mignon.rules.grid import Grid
 from mignon.steps import parse_recipe, parse_step
+from mignon.steps.quantize.equalize import pairs
 from mignon.steps.quantize.layerwise import one_thread
 from mignon.steps.quantize.ranges import cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
+from mignon.steps.quantize.sensitivity import layer_divergences, spread_bits
 
 
 @pytest.fixture
@@ -201,3 +205,73 @@ def test_impossible_grids_are_refused(spec):
 
     with pytest.raises(FormatError):
         RULES["grid"].layouts({"rule": "grid", **spec}, (4, 6))
+
+
+def test_bits_go_where_the_answers_suffer_most(apply, trained):
+    result = apply("quant=w4a8,bits=auto", trained)
+    bits = {name: weight_rule(m).spec["bits"] for name, m in result.weighted().items()}
+    sizes = {name: w.numel() for name, w in result.weights().items()}
+    assert sum(bits[n] * sizes[n] for n in bits) <= 4 * sum(sizes.values())
+    assert len(set(bits.values())) > 1 and all(2 <= b <= 8 for b in bits.values())
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 1000)), min_size=1, max_size=8), st.integers(3, 8))
+def test_spread_bits_keep_the_budget_and_prefer_the_sensitive(layers, average):
+    divergences = {str(i): kl for i, (kl, _) in enumerate(layers)}
+    sizes = {str(i): n for i, (_, n) in enumerate(layers)}
+    bits = spread_bits(divergences, sizes, average)
+    assert sum(bits[n] * sizes[n] for n in bits) <= average * sum(sizes.values())
+    for a, b in itertools.permutations(bits, 2):
+        if sizes[a] == sizes[b] and divergences[a] > 4.1 * divergences[b]:
+            assert bits[a] >= bits[b]
+
+
+def test_a_layer_without_weights_that_matter_costs_nothing(trained, digits):
+    quiet = trained.copy()
+    first = next(iter(quiet.weighted()))
+    with torch.no_grad():
+        quiet.weighted()[first].weight.zero_()
+    pixels = np.array(digits.validation.images[:64])
+    assert layer_divergences(quiet, 3, pixels)[first] == 0
+    loud, soft = layer_divergences(trained, 2, pixels), layer_divergences(trained, 6, pixels)
+    assert all(loud[name] > soft[name] >= -1e-9 for name in loud)
+
+
+@pytest.mark.parametrize("family", ["digits-cnn", "mobilenetv1", "vgg11-cifar"])
+def test_equalizing_changes_ranges_and_nothing_else(family, digits, tmp_path):
+    spec = InputSpec(32, 32, 3, (0.5,) * 3, (0.25,) * 3) if family != "digits-cnn" else digits.input
+    before = fresh(family, {"width": 0.25} if family == "mobilenetv1" else {}, spec, digits.classes, 1)
+    dice = torch.Generator().manual_seed(2)
+    for module in before.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.copy_(torch.exp(torch.randn(module.weight.shape, generator=dice)))
+            module.bias.data.copy_(0.3 * torch.randn(module.bias.shape, generator=dice))
+    after = parse_step("equalize=3").apply(before, context_for(digits, tmp_path))
+    shape = (4, spec.height, spec.width, spec.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    a, b = before.logits(pixels), after.logits(pixels)
+    np.testing.assert_allclose(b, a, rtol=2e-3, atol=2e-3 * np.abs(a).max())
+
+    def unevenness(classifier):
+        worst = 0.0
+        for first, _ in pairs(classifier.network):
+            gain = norm_gain(classifier.network, first)
+            ranges = latent_weight(first.module).flatten(1).abs().amax(1) * (1 if gain is None else gain.abs())
+            worst = max(worst, float(ranges.max() / ranges[ranges > 0].min()))
+        return worst
+
+    assert pairs(before.network) and unevenness(after) < unevenness(before)
+
+
+def test_nothing_is_equalized_across_relu6():
+    spec = InputSpec(32, 32, 3, (0.5,) * 3, (0.25,) * 3)
+    network = fresh("mobilenetv2-cifar", {"width": 0.25}, spec, ("a", "b"), 0).network
+    assert not any(isinstance(first.activation, nn.ReLU6) for first, _ in pairs(network))
+
+
+def test_system_002_is_symmetric_per_tensor(apply, trained):
+    result = apply("quant-002=w4a8", trained)
+    for module, weight in zip(result.weighted().values(), trained.weights().values()):
+        expected = torch.round(weight / (float(weight.abs().max()) / 7)).clamp(-8, 7)
+        assert torch.equal(weight_rule(module).q.float(), expected)
+    assert {int(g.zero) for g in grids_of(result.network).values()} == {128}

@@ -44,6 +44,11 @@ class PruneChannels:
     def check(self, earlier: list[Any]) -> None:
         """Only float layers can be cut."""
         refuse_after_settled(self, earlier)
+        if any(step.name == "quant" for step in earlier):
+            raise RecipeError(
+                "prune-channels cannot follow quant: activations are on grids already",
+                "put prune-channels before quant",
+            )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """A narrower network with the numbers of the channels that stay."""
