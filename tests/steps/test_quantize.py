@@ -99,7 +99,7 @@ def test_the_moments_are_those_of_the_patches(groups):
         "quant=w3a8", "quant=w3a8,per=9", "quant=w3a8,affine=true", "quant=w3a8,first=8,last=6",
         "quant=w3a8,per=tensor,affine=true,round=nearest", "quant=w3,range=minmax,round=nearest",
         "quant=w5,per=4,affine=true", "quant=w3a8,per=tensor",
-        "quant=a6", "quant=w3a8,learned=true", "quant=w3a5,learned=true tune=1", "quant=w4a8,range=p99.9,correct=false",
+        "quant=a6", "quant=w3a8 tune=1,scales=false", "quant=w3a5 tune=1", "quant=w4a8,range=p99.9,correct=false",
         "prune=0.5 quant=w3a8", "quant=w3a8,per=7,affine=true tune=1", "cluster=8 quant=a8",
     ],
 )  # fmt: skip
@@ -136,15 +136,16 @@ def test_only_activations(apply, tiny_classifier):
     assert {grid.bits for grid in grids_of(result.network).values()} == {5}
 
 
-def test_learned_scales_move_and_are_stored_on_the_grid(apply):
-    before, after = apply("quant=w2a8,learned=true"), apply("quant=w2a8,learned=true tune=2,lr=0.1")
-    moved = [
-        not torch.equal(weight_rule(a).k, weight_rule(b).k)
-        for a, b in zip(before.weighted().values(), after.weighted().values())
-    ]
-    assert any(moved)
-    for module in mgn.decode(mgn.encode(after)).weighted().values():
-        assert "learned" not in weight_rule(module).spec
+def test_tune_moves_scales_and_leaves_them_on_their_grid(apply):
+    def scales(classifier):
+        rules = [weight_rule(m).k for m in classifier.weighted().values()]
+        return torch.cat(rules), torch.stack([g.k for g in grids_of(classifier.network).values()])
+
+    before, held = scales(apply("quant=w2a4")), scales(apply("quant=w2a4 tune=2,lr=0.1,scales=false"))
+    after = apply("quant=w2a4 tune=2,lr=0.1")
+    assert torch.equal(before[1], held[1])
+    assert not torch.equal(before[0], scales(after)[0]) and not torch.equal(before[1], scales(after)[1])
+    assert not any("octave" in name for name, _ in after.network.named_parameters())
 
 
 def test_one_thread_and_two_give_the_same_bytes(apply, trained):

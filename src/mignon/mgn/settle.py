@@ -8,7 +8,7 @@ import torch
 
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
-from mignon.models.graph import Block, absorb, blocks, connect, latent_weight, set_rule, weight_rule
+from mignon.models.graph import Block, absorb, blocks, connect, set_rule, weight_rule
 from mignon.models.reads import read_channels
 from mignon.rules import Rule
 from mignon.rules.accumulator import Accumulator
@@ -28,9 +28,7 @@ def settle(classifier: Classifier) -> Classifier:
         stored = list(stored_tensors(blocks(network)))
         for _, module, tensor in stored:
             rule = weight_rule(module, tensor)
-            if rule is not None and rule.settled() is not rule:
-                set_rule(module, rule.settled(), latent_weight(module, tensor), tensor)
-            elif rule is None and tensor == "weight":
+            if rule is None and tensor == "weight":
                 weight = module.weight.detach()
                 _put_under(Float32({"rule": "float"}, tuple(weight.shape)), module, tensor, weight)
         connect(network)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mignon.models.graph import blocks
-from mignon.rules.scales import LARGEST_OCTAVE, scale
+from mignon.models.graph import blocks, rules_of
+from mignon.rules.scales import LARGEST_OCTAVE, learned_scale, scale
 
 PREFIX = "grids"
 STEPS = 16
@@ -19,16 +19,37 @@ class ActivationGrid(nn.Module):
 
     k: Tensor
     zero: Tensor
+    octave: nn.Parameter | None
 
     def __init__(self, bits: int):
         super().__init__()
         self.bits = bits
         self.register_buffer("k", torch.zeros((), dtype=torch.int32))
         self.register_buffer("zero", torch.zeros((), dtype=torch.int32))
+        self.register_parameter("octave", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape, on the grid."""
+        if self.octave is not None and self.training:
+            top = 2**self.bits - 1
+            size = learned_scale(self.octave, STEPS, x[0].numel() * top)
+            zero = self.zero.float().reshape(1)
+            return torch._fake_quantize_learnable_per_tensor_affine(x, size.reshape(1), zero, 0, top, 1.0)
         return torch.fake_quantize_per_tensor_affine(x, scale(self.k, STEPS), self.zero, 0, 2**self.bits - 1)
+
+    def learn(self) -> None:
+        """Until `finish`, training moves the scale too (LSQ, Esser et al. 2020)."""
+        self.octave = nn.Parameter(self.k / STEPS)
+
+    def follow(self) -> None:
+        """Take the scale that training has reached."""
+        if self.octave is not None:
+            bound = LARGEST_OCTAVE * STEPS
+            self.k.copy_(torch.round(self.octave.detach() * STEPS).clamp(-bound, bound))
+
+    def finish(self) -> None:
+        """The scale is fixed where training has left it."""
+        self.octave = None
 
     def cover(self, low: float, high: float) -> None:
         """Choose scale and zero point for a range; 0 is always a point of the grid."""
@@ -85,3 +106,19 @@ def input_grid(network: fx.GraphModule, source: fx.Node) -> ActivationGrid | Non
             return None
         source = source.all_input_nodes[0]
     return None
+
+
+def learn_scales(network: fx.GraphModule) -> None:
+    """Training begins: the scales of all grids become parameters, of activations and of weights."""
+    for grid in _grids_and_rules(network):
+        grid.learn()
+
+
+def finish_scales(network: fx.GraphModule) -> None:
+    """Training is over: the scales are fixed."""
+    for grid in _grids_and_rules(network):
+        grid.finish()
+
+
+def _grids_and_rules(network: fx.GraphModule) -> list[Any]:
+    return [*grids_of(network).values(), *rules_of(network).values()]

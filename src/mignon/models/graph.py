@@ -148,6 +148,10 @@ def connect(network: fx.GraphModule) -> None:
 def refit(network: fx.GraphModule) -> None:
     """Make the stored numbers follow the latent weights and the BatchNorm of this moment (after training steps)."""
     with torch.no_grad():
+        for module in network.modules():
+            follow: Any = getattr(module, "follow", None)
+            if follow is not None:
+                follow()
         for block in blocks(network):
             if block.module is None or block.kind == "join":
                 continue

@@ -144,9 +144,11 @@ class Rule(nn.Module):
         rule.flip.copy_((gain < 0).int())
         return rule
 
-    def settled(self) -> "Rule":
-        """The rule as a file holds it: itself, or a copy without what only training needs."""
-        return self
+    def learn(self) -> None:
+        """Training begins: side values (scales) may become parameters until `finish`."""
+
+    def finish(self) -> None:
+        """Training is over."""
 
     def release(self, unread: Tensor) -> None:
         """Give neutral values to numbers that nothing reads: gains of these output channels (bool) and of zero rows."""

@@ -14,7 +14,7 @@ from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
 from mignon.rules import Rule, per_channel
-from mignon.rules.scales import FINEST, LARGEST_OCTAVE, nearest_step, scale
+from mignon.rules.scales import FINEST, LARGEST_OCTAVE, learned_scale, nearest_step, scale
 
 STEPS = 16  # an octave: a scale is at most 2.2 % from the one wanted; the integers are chosen after it
 SEARCHED = 24  # steps below the range of the extremes that a search for the best scale looks at: 1.5 octaves
@@ -26,7 +26,7 @@ class Grid(Rule):
 
     "per": "tensor", or the number of inputs that share a scale (an output channel has one otherwise);
     "affine": q from 0 to 2^bits - 1 with a zero point (q is symmetric, |q| <= 2^(bits-1) - 1, otherwise);
-    "masked": zeros are pruned and stay zero; "learned": training moves the scales too (LSQ, Esser et al. 2020).
+    "masked": zeros are pruned and stay zero.
     """
 
     k: Tensor
@@ -34,6 +34,7 @@ class Grid(Rule):
     zero: Tensor
     mask: Tensor
     live_gain: Tensor
+    octave: nn.Parameter | None
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -47,8 +48,8 @@ class Grid(Rule):
             raise FormatError(f"a grid with a scale for each {per!r} is not possible")
         if "gain" in spec:
             raise FormatError("a grid has its gain in its scale")
-        if any(type(spec.get(flag, True)) is not bool for flag in ("affine", "masked", "learned")):
-            raise FormatError("affine, masked and learned of a grid must be true or false")
+        if any(type(spec.get(flag, True)) is not bool for flag in ("affine", "masked")):
+            raise FormatError("affine and masked of a grid must be true or false")
         inputs = 1
         for size in shape[1:]:
             inputs *= size
@@ -64,12 +65,11 @@ class Grid(Rule):
         self.top: int = 2**bits - 1 if spec.get("affine") else 2 ** (bits - 1) - 1
         self.low: int = 0 if spec.get("affine") else -self.top
         self.register_buffer("live_gain", torch.ones(shape[0], dtype=torch.float64))
+        self.register_parameter("octave", None)
         if not spec.get("affine"):
             self.register_buffer("zero", torch.zeros_like(self.k), persistent=False)
         if spec.get("masked"):
             self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
-        if spec.get("learned"):
-            self.octave = nn.Parameter(torch.zeros(self.k.shape))  # log2 of the scales
 
     @classmethod
     def from_streams(cls, spec: dict[str, Any], shape: tuple[int, ...], streams: Any) -> "Grid":
@@ -122,7 +122,6 @@ class Grid(Rule):
     def cover_extremes(self, latent: Tensor, gain: Tensor | None) -> None:
         """Scales and zero points that reach the smallest and the largest weight."""
         self._cover(*self._extremes(self.absorbed(latent, gain)))
-        self._learn_from_here()
 
     def search_scales(self, rows: Tensor, error: Callable[[Tensor], Tensor]) -> None:
         """Of the scales from the range of the extremes downward those with the smallest error.
@@ -140,11 +139,6 @@ class Grid(Rule):
             best_error = total if best_error is None else torch.where(better, total, best_error)
         self.k.copy_(best_k)
         self.zero.copy_(best_zero)
-        self._learn_from_here()
-
-    def _learn_from_here(self) -> None:
-        if self.spec.get("learned"):
-            self.octave.data.copy_(self.k / self.steps)
 
     def _extremes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Smallest and largest value under each scale, 0 included; symmetric grids: minus and plus the largest."""
@@ -191,8 +185,8 @@ class Grid(Rule):
         self.q.copy_((whole.to(torch.int32) + self.spread(self.zero)).reshape(self.shape))
 
     def fit(self, latent: Tensor) -> None:
-        """Round to the nearest integers of the grid, at the learned scales where they are learned."""
-        if self.spec.get("learned"):
+        """Round to the nearest integers of the grid, at the scales that training has moved them to."""
+        if self.octave is not None:
             bound = LARGEST_OCTAVE * self.steps
             self.k.copy_(torch.round(self.octave.detach() * self.steps).clamp(-bound, bound))
         self.set_whole(self.round_rows(self._absorbed(latent)))
@@ -210,7 +204,7 @@ class Grid(Rule):
             moved = nearest_step((gain / self._safe_gain()).abs(), self.steps)
             bound = LARGEST_OCTAVE * self.steps
             self.k.copy_((self.k + (moved if self.per == "channel" else moved[:, None])).clamp(-bound, bound))
-            if self.spec.get("learned"):
+            if self.octave is not None:
                 self.octave.data.add_((moved if self.per == "channel" else moved[:, None]) / self.steps)
         self.live_gain.copy_(gain)
 
@@ -234,8 +228,9 @@ class Grid(Rule):
             latent = latent * self.mask
         gain = self._safe_gain().float()[:, None]
         rows = latent.reshape(self.shape[0], -1) * gain
-        if self.spec.get("learned"):
-            step, zero = self.spread(self._learned_step()), self.spread(self.zero)
+        if self.octave is not None:
+            sharers = self.q.numel() / self.k.numel()
+            step, zero = self.spread(learned_scale(self.octave, self.steps, sharers * self.top)), self.spread(self.zero)
             scaled = rows / step
             clipped = torch.minimum(torch.maximum(scaled, self.low - zero), self.top - zero)
             value = (clipped + (torch.round(clipped) - clipped).detach()) * step
@@ -249,18 +244,16 @@ class Grid(Rule):
             value = (clipped + (torch.round(clipped) - clipped).detach()) * step
         return (value / gain).reshape(self.shape)
 
-    def _learned_step(self) -> Tensor:
-        """2^(k/n) with gradient to `octave`, damped by 1 / sqrt(weights a scale x largest integer)."""
-        damp = (self.q.numel() / self.k.numel() * self.top) ** -0.5
-        octave = self.octave * damp + (self.octave - self.octave * damp).detach()
-        return torch.exp2(octave + (torch.round(octave * self.steps) / self.steps - octave).detach())
+    def learn(self) -> None:
+        """Until `finish`, training moves the scales too (LSQ, Esser et al. 2020)."""
+        self.octave = nn.Parameter(self.k / self.steps)
 
-    def settled(self) -> "Grid":
-        """Without what only training needs."""
-        return self._copy() if self.spec.get("learned") else self
+    def finish(self) -> None:
+        """The scales are fixed where training has left them."""
+        self.octave = None
 
     def _copy(self) -> "Grid":
-        rule = Grid({key: value for key, value in self.spec.items() if key != "learned"}, self.shape).to(self.device)
+        rule = Grid(self.spec, self.shape).to(self.device)
         for name in ("k", "zero", "q", *(("mask",) if self.spec.get("masked") else ())):
             getattr(rule, name).copy_(getattr(self, name))
         return rule

@@ -29,6 +29,16 @@ def scale(k: Tensor, steps: int) -> Tensor:
     return torch.ldexp(mantissas().to(k.device)[index], octave.to(torch.int32))
 
 
+def learned_scale(octave: Tensor, steps: int, weight: float) -> Tensor:
+    """2^octave on the grid of scales, for training: the gradient passes straight through to `octave`.
+
+    Damped by 1 / sqrt(weight), weight = numbers that share the scale times their largest integer (Esser et al. 2020).
+    """
+    damp = max(1.0, weight) ** -0.5
+    moving = octave * damp + (octave - octave * damp).detach()
+    return torch.exp2(moving + (torch.round(moving * steps) / steps - moving).detach())
+
+
 def nearest_step(values: Tensor, steps: int) -> Tensor:
     """The k (int32) whose scale is nearest to the positive values in the logarithm; the smallest k for 0."""
     bound = LARGEST_OCTAVE * steps

@@ -19,6 +19,7 @@ class Tune:
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
     `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
     `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
+    `scales`: the scales of integer grids are trained too (LSQ).
     """
 
     epochs: int
@@ -30,6 +31,7 @@ class Tune:
     temperature: float = 4.0
     weight: float = 0.9
     features: float = 0.0
+    scales: bool = True
 
     summary: ClassVar[str] = "train on with everything so far held: tune=5"
     version: ClassVar[int] = 2
@@ -70,6 +72,7 @@ class Tune:
             warmup=0.05,
             share=self.share,
             freeze=1 - self.freeze,
+            scales=self.scales,
         )
         objective = Objective()
         if self.teacher:

@@ -23,6 +23,7 @@ from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
 from mignon.files import digest, write_json
+from mignon.models.activations import finish_scales, learn_scales
 from mignon.models.graph import place, refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
@@ -45,6 +46,7 @@ class Settings:
     precision: str = "32-true"
     share: float = 1.0  # of the batches of an epoch, where a whole one is too long
     freeze: float = 1.0  # share of all steps after which BatchNorm keeps its statistics
+    scales: bool = False  # train the scales of grids too
 
 
 @dataclass
@@ -114,6 +116,8 @@ def fit(
     precision: Any = settings.precision
     fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
     place(network, fabric.device)
+    if settings.scales:
+        learn_scales(network)
     optimizer = optimizer_for(network, settings)
     state = load_progress(path, key, network, optimizer) or Progress(key)
     if state.epoch or state.step:
@@ -173,6 +177,7 @@ def fit(
                 raise KeyboardInterrupt
     write_json(folder / "history.json", state.history)
     network.load_state_dict(state.best)
+    finish_scales(network)
     network.to("cpu").eval()
     return Fitted(classifier, state.best_epoch, state.history)
 

@@ -161,13 +161,3 @@ class _Problem:
             if not moved:
                 break
         return value
-
-
-def near(rule: Grid, latent: Tensor) -> Tensor:
-    """The latent weight moved just so far that it rounds to the integers of the rule (training starts from there)."""
-    step = rule.step().double()
-    rows = latent.double().reshape(latent.shape[0], -1)
-    gain = rule.live_gain[:, None]
-    whole = rule.whole().reshape(rows.shape).double()
-    inside = torch.minimum(torch.maximum(rows * gain, (whole - 0.49) * step), (whole + 0.49) * step)
-    return torch.where(gain == 0, rows, inside / torch.where(gain == 0, 1.0, gain)).reshape(latent.shape).float()

@@ -21,7 +21,7 @@ from mignon.rules.grid import Grid
 from mignon.steps import Context, refuse_after_settled
 from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
 from mignon.steps.quantize.ranges import cover_of
-from mignon.steps.quantize.rounding import best_integers, gram, near
+from mignon.steps.quantize.rounding import best_integers, gram
 from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_bits
 
 
@@ -44,7 +44,6 @@ class Quantize:
     range: str = "mse"
     round: str = "layerwise"
     correct: bool = True
-    learned: bool = False
     bits: str = "same"
 
     summary: ClassVar[str] = "weights (and activations) to integers: quant=w8a8, quant=w4"
@@ -141,7 +140,6 @@ class Quantize:
         spec |= {"per": int(self.per) if self.per.isdigit() else self.per} if self.per != "channel" else {}
         spec |= {"affine": True} if self.affine else {}
         spec |= {"masked": True} if mask is not None else {}
-        spec |= {"learned": True} if self.learned else {}
         rule = Grid(spec, tuple(latent.shape)).to(latent.device)
         if mask is not None:
             rule.mask.copy_(mask.bool())
@@ -149,8 +147,7 @@ class Quantize:
         if self.round == "layerwise":
             centered = self.correct and (block.norm is not None or module.bias is not None)
             best_integers(rule, rule.absorbed(latent, gain), gram(module, before, now, centered))
-            latent = near(rule, latent)
         else:
             (rule.cover_extremes if self.range == "minmax" else rule.choose_scales)(latent, gain)
             rule.fit(latent)
-        set_rule(module, rule, latent)
+        set_rule(module, rule, rule.value())  # a tune starts from the weights as they are now
