@@ -64,8 +64,15 @@ class Classifier:
 
     @property
     def activation_bits(self) -> int | None:
-        """Width of the activation grids, or None for float activations."""
-        return next((grid.bits for grid in grids_of(self.network).values()), None)
+        """The usual width of the activation grids, or None for float activations."""
+        widths = [grid.bits for grid in grids_of(self.network).values()]
+        return max(widths, key=widths.count) if widths else None
+
+    @property
+    def other_activation_bits(self) -> dict[str, int]:
+        """Widths of the activation grids that have another one, by name."""
+        usual = self.activation_bits
+        return {name: grid.bits for name, grid in grids_of(self.network).items() if grid.bits != usual}
 
     @property
     def parameters(self) -> int:
@@ -165,6 +172,7 @@ def to_safetensors(classifier: Classifier) -> bytes:
         "activation_bits": classifier.activation_bits,
         "absorbed": all(b.norm is None for b in blocks(network)),
         **({"widths": classifier.widths} if classifier.widths else {}),
+        **({"other_activation_bits": other} if (other := classifier.other_activation_bits) else {}),
     }
     return save(state, metadata={"mignon": json.dumps(header, ensure_ascii=False)})
 
@@ -276,10 +284,13 @@ def rebuild(header: dict[str, Any], where: Any) -> Classifier:
     if header.get("absorbed"):
         network = absorb(network)
     bits = header.get("activation_bits")
+    if bits is None and header.get("other_activation_bits"):
+        raise ModelError(f"{where} has widths of activation grids, but no grids")
     if bits is not None:
         if type(bits) is not int or not 2 <= bits <= 16:
             raise ModelError(f"{where}: activations of {bits!r} bits are not possible")
         insert_grids(network, bits)
+        _set_other_bits(network, header.get("other_activation_bits", {}), where)
     return Classifier(
         family,
         options,
@@ -291,3 +302,11 @@ def rebuild(header: dict[str, Any], where: Any) -> Classifier:
         origin=dict(header.get("origin") or {k: header[k] for k in ("source", "licence") if k in header}),
         widths=widths,
     )
+
+
+def _set_other_bits(network: fx.GraphModule, others: Any, where: Any) -> None:
+    grids = grids_of(network)
+    for name, bits in others.items() if isinstance(others, dict) else [("", others)]:
+        if name not in grids or type(bits) is not int or not 2 <= bits <= 16:
+            raise ModelError(f"{where}: activations of {bits!r} bits behind {str(name)[:40]!r} are not possible")
+        grids[name].bits = bits

@@ -99,6 +99,33 @@ def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
     assert result["rows"][-1]["size_bytes"] == min(r["size_bytes"] for r in result["rows"])
 
 
+def test_a_missed_drop_names_the_layers_that_suffer_most(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune: [["quant=w2,round=nearest", "code=range"]])
+    out = str(tmp_path / "missed")
+    assert run(["build", "digits", "--max-drop", "0", "--epochs", "3", "--out", out]) == 3
+    said = capsys.readouterr()
+    assert "the layers that suffer most at 4 bits" in said.err + said.out
+    assert "bytes for each bit more" in json.loads((Path(out) / "run.json").read_text())["advice"]
+
+
+def test_the_layers_of_a_run_are_shown_with_what_few_bits_cost(built, capsys):
+    assert run(["show", built.run, "--layers", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)["sensitivity"]
+    assert len(table) == 4 and all(r["kl_4_bits"] > r["kl_8_bits"] >= 0 for r in table)
+    assert run(["show", built.run, "--layers"]) == 0
+    assert "KL at 4 bits" in capsys.readouterr().out
+    assert run(["show", built.file, "--layers"]) == 2
+    assert "add --data" in capsys.readouterr().err
+
+
+def test_terms_are_part_of_training(capsys, tmp_path):
+    command = ["train", "digits-cnn", "--data", "digits", "--epochs", "1", "--out", str(tmp_path / "t"), "--json"]
+    assert run([*command, "--terms", "nuclear:0.1"]) == 0
+    assert "--terms nuclear:0.1" in json.loads((tmp_path / "t" / "run.json").read_text())["command"]
+    assert run([*command, "--terms", "nuclea:1"]) == 2
+    assert "no term" in capsys.readouterr().err
+
+
 def test_post_training_compression_gives_the_same_bytes_on_one_thread_and_two(built, tmp_path):
     import torch
 

@@ -1,6 +1,8 @@
 """Quantization: integers that beat the nearest ones, means put right, every granularity comes back from its file."""
 
 import itertools
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mignon import mgn
-from mignon.classifier import fresh
+from mignon.classifier import fresh, rebuild
 from mignon.data.inputs import InputSpec
-from mignon.errors import RecipeError
+from mignon.errors import ModelError, RecipeError
 from mignon.models.activations import ActivationGrid, grids_of
 from mignon.models.graph import latent_weight, norm_gain, weight_rule
 from mignon.registry import RULES
@@ -128,6 +130,25 @@ def test_layerwise_is_better_than_nearest_and_the_means_are_right(apply, digits,
 def test_first_and_last_have_their_own_bits(apply):
     rules = [weight_rule(m).spec["bits"] for m in apply("quant=w3a8,first=8,last=6").weighted().values()]
     assert (rules[0], rules[-1]) == (8, 6) and set(rules[1:-1]) == {3}
+    live = apply("quant=w3a4,first=8,last=6")
+    decoded = mgn.decode(mgn.encode(live))
+    grids = [grid.bits for grid in grids_of(decoded.network).values()]
+    assert (grids[0], grids[-1]) == (8, 6) and set(grids[1:-1]) == {4}
+    assert decoded.activation_bits == 4 and decoded.other_activation_bits == {"input": 8, "11": 6}
+
+
+@pytest.mark.parametrize("others", [{"nowhere": 8}, {"input": 1}, {"input": True}, ["input"], 8])
+def test_impossible_widths_of_grids_are_refused(apply, others):
+    live = apply("quant=w3a4,first=8")
+    header = json.loads(json.dumps({"activation_bits": 4, "other_activation_bits": others}))
+    with pytest.raises(ModelError, match="not possible"):
+        rebuild(
+            {
+                "family": live.family, "options": live.options, "classes": list(live.classes),
+                "input": asdict(live.input), "absorbed": True, **header,
+            },
+            "the header",
+        )  # fmt: skip
 
 
 def test_only_activations(apply, tiny_classifier):

@@ -96,6 +96,12 @@ def print_about(about: dict[str, Any]) -> None:
             parts.add_row(part["part"], f"{part['bytes']:,}")
         parts.add_row("sum", f"{sum(part['bytes'] for part in about['parts']):,}")
         _print(parts)
+    if "sensitivity" in about:
+        table = Table("layer alone quantized", "weights", "KL at 8 bits", "KL at 4 bits", "bytes of a bit")
+        for row in about["sensitivity"]:
+            kl = (f"{row['kl_8_bits']:.6f}", f"{row['kl_4_bits']:.6f}")
+            table.add_row(row["layer"], f"{row['weights']:,}", *kl, f"{row['bytes_a_bit']:,}")
+        _print(table)
     if "forms" in about:
         columns = ("values", "indices", "side", "other", "header", "total")
         forms = Table("bytes with weights as", *columns)

@@ -166,6 +166,7 @@ def train(
     image: Image = None,
     start: Start = None,
     half: Annotated[bool | None, Parameter(help="bfloat16 arithmetic (default: where measured to be faster).")] = None,
+    terms: Annotated[str, Parameter(help="Added to the loss, for example cor:1e-5+nuclear:1.")] = "",
     resume: Annotated[str | None, Parameter(help="An interrupted run; it goes on with its own settings.")] = None,
     out: Out = None,
     seed: Seed = 0,
@@ -194,6 +195,7 @@ def train(
         image=image,
         start=start,
         half=half,
+        terms=terms,
         resume=resume,
         out=out,
         seed=seed,
@@ -297,6 +299,10 @@ def show(
     as_: Annotated[
         str | None, Parameter(name="--as", help="Bytes with the weights as: dense, bitmap, coo, flat, gaps or all.")
     ] = None,
+    layers: Annotated[bool, Parameter(negative="", help="What few bits for each layer alone would cost.")] = False,
+    data: Annotated[
+        str | None, Parameter(name=["--data", "-d"], help="Images for --layers (a run has its own).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Layers, parameters, MACs and memory of a network; header and bytes of a file.
@@ -308,7 +314,18 @@ def show(
     """
     from mignon.jobs.show import show as job
 
-    about = job(thing, classes=classes, width=width, image=image, channels=channels, bytes_=bytes_, as_=as_)
+    about = job(
+        thing,
+        classes=classes,
+        width=width,
+        image=image,
+        channels=channels,
+        bytes_=bytes_,
+        as_=as_,
+        layers=layers,
+        data=data,
+        screen=Terminal(),
+    )
     if json:
         print_json(about)
     else:

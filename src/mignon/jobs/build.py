@@ -9,6 +9,7 @@ from mignon.data.batches import steps_per_epoch
 from mignon.errors import MignonError
 from mignon.jobs.pipeline import Pipeline, Point, weights_digest
 from mignon.jobs.result import Result, command_line, verdict
+from mignon.jobs.sensitivity import layer_table, worst_layers
 from mignon.jobs.start import Start, start_from, training_settings
 from mignon.jobs.train import trained
 from mignon.progress import Quiet, Screen
@@ -70,6 +71,7 @@ def build(
             "minutes": minutes,
         }
         run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
+        run.update(data=folder)
         settings, tuning = _plan(run, begun, minutes, epochs, where, screen)
         classifier = begun.classifier
         if not begun.trained:
@@ -82,6 +84,10 @@ def build(
         sentence = verdict(file.name, row)
         if not met:
             sentence += f". No recipe of the ladder met {_limit(max_kib, max_drop)} on validation; this is the nearest"
+        if not met and max_drop is not None:
+            advice = worst_layers(layer_table(pipeline.parent.classifier, begun.images.validation))
+            screen.say(advice)
+            run.update(advice=advice)
         float_row = pipeline.row(pipeline.parent, begun.images.test)
         rows = [*rows, float_row, row]
         run.update(

@@ -6,12 +6,18 @@ from typing import Any
 
 from mignon import mgn
 from mignon.classifier import Classifier, fresh
+from mignon.data.cache import open_images
 from mignon.data.look import neutral_spec
-from mignon.errors import ModelError
+from mignon.errors import DataError, ModelError
 from mignon.jobs.load import load_with_size
+from mignon.jobs.pipeline import check_classes
+from mignon.jobs.sensitivity import layer_table
 from mignon.measure.storage import CHOICES, storage_forms
-from mignon.models.graph import layers, peak_activation_bytes
+from mignon.models import graph
+from mignon.models.graph import peak_activation_bytes
+from mignon.progress import Quiet, Screen
 from mignon.registry import MODELS
+from mignon.runs import find_run, runs_root
 from mignon.settings import fill
 
 
@@ -24,14 +30,20 @@ def show(
     channels: int = 3,
     bytes_: bool = False,
     as_: str | None = None,
+    layers: bool = False,
+    data: str | None = None,
+    screen: Screen | None = None,
 ) -> dict[str, Any]:
     """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
 
     Returns `layers` (name, kind, shape C x H x W, parameters, macs, weights, nonzeros), `parameters`, `macs`,
     `peak_activation_bytes`, and for files `size_bytes`, header fields and, with `bytes_`, `parts` that add up to
     `size_bytes`; with `as_` (dense, bitmap, coo, flat, gaps or all) `forms`: bytes of the same network with its weights
-    in that form, beside the file's. Raises MignonError.
+    in that form, beside the file's; with `layers` `sensitivity`: what 8 and 4 bits in each layer alone would change,
+    on validation images of `data` (a run knows its own). Raises MignonError.
     """
+    if layers:
+        return _sensitivity(thing, data, screen or Quiet())
     if as_ is not None and as_ not in (*CHOICES, "all"):
         raise ModelError(f"there is no storage form {as_!r}", f"use one of: {', '.join(CHOICES)}, all")
     if not Path(thing).expanduser().exists() and str(thing) in MODELS:
@@ -72,8 +84,24 @@ def show(
     return about
 
 
+def _sensitivity(thing: str | Path, data: str | None, screen: Screen) -> dict[str, Any]:
+    place = Path(thing).expanduser()
+    place = place if place.exists() else runs_root() / str(thing)
+    run = find_run(place) if place.is_dir() else None
+    if run is not None:
+        data = data or run.info.get("data")
+        kept = run.folder / "model.safetensors"
+        thing = kept if kept.exists() else thing
+    if data is None:
+        raise DataError("--layers looks at what the network answers to images", "add --data FOLDER (or --data digits)")
+    classifier, path = load_with_size(thing)
+    images = open_images(data, classifier.input, 0, None, screen)
+    check_classes(classifier, images)
+    return _network(classifier) | {"sensitivity": layer_table(classifier, images.validation), "network": str(path)}
+
+
 def _network(classifier: Classifier) -> dict[str, Any]:
-    rows = layers(classifier.network, classifier.size)
+    rows = graph.layers(classifier.network, classifier.size)
     bits = classifier.activation_bits or 32
     return {
         "family": classifier.family,

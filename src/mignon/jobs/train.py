@@ -13,7 +13,9 @@ from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
 from mignon.training.device import pick_device, pick_precision
-from mignon.training.loop import Settings, fit
+from mignon.training.loop import CROSS_ENTROPY, Settings, fit
+from mignon.training.objective import Objective
+from mignon.training.terms import parse_terms
 
 
 def train(
@@ -27,6 +29,7 @@ def train(
     image: int | None = None,
     start: str | Path | None = None,
     half: bool | None = None,
+    terms: str = "",
     resume: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -37,8 +40,9 @@ def train(
     """Train a network; the epoch that is best on validation is kept and measured on test.
 
     `model`: a family (mignon ls models) or None for the rule of `build`; `data`: a folder of images or `digits`;
-    `start`: weights to begin with; `half`: bfloat16 arithmetic (None: where it is measured to be faster); `resume`: an
-    interrupted run, which goes on with its own settings. Raises MignonError.
+    `start`: weights to begin with; `half`: bfloat16 arithmetic (None: where it is measured to be faster); `terms`:
+    what is added to the loss (`cor:1e-5+nuclear:1`, see training/terms.py); `resume`: an interrupted run, which goes on
+    with its own settings. Raises MignonError.
     """
     screen = screen or Quiet()
     if resume is not None:
@@ -54,8 +58,9 @@ def train(
         "model": model, "data": str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data,
         "epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image,
         "start": None if start is None else str(Path(start).expanduser().resolve()),
-        "half": half, "seed": seed, "on_bad": on_bad, "device": device,
+        "half": half, "terms": terms, "seed": seed, "on_bad": on_bad, "device": device,
     }  # fmt: skip
+    objective = Objective(terms=parse_terms(terms))
     if epochs < 1:
         raise ModelError(f"--epochs {epochs} is not possible", "use at least --epochs 1")
     begun = start_from(data, model, width, image, start, seed, on_bad, screen)
@@ -65,13 +70,15 @@ def train(
     settings = training_settings(begun, epochs, lr, batch, precision)
     identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
     flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
+    flags["terms"] = terms or None
     line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
     with Run.start("train", title, identity, out, request=request, command=line) as run:
         screen.say(f"run folder {run.folder}")
+        run.update(data=request["data"])
         for note in begun.notes:
             screen.say(note)
-        classifier = trained(run, begun.classifier, begun, settings, seed, where, screen)
+        classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)
         file, row = pipeline.finish(pipeline.parent)
@@ -82,7 +89,14 @@ def train(
 
 
 def trained(
-    run: Run, classifier: Classifier, begun: Any, settings: Settings, seed: int, device: str, screen: Screen
+    run: Run,
+    classifier: Classifier,
+    begun: Any,
+    settings: Settings,
+    seed: int,
+    device: str,
+    screen: Screen,
+    objective: Objective = CROSS_ENTROPY,
 ) -> Classifier:
     """The trained network of this run: read back when it is finished, else trained from its last checkpoint on."""
     from mignon.classifier import load_safetensors
@@ -100,6 +114,7 @@ def trained(
         device=device,
         folder=run.folder,
         screen=screen,
+        objective=objective,
     )
     save_safetensors(fitted.classifier, path)
     run.update(history=fitted.history, best_epoch=fitted.best_epoch, trained=asdict(settings))

@@ -25,7 +25,7 @@ from mignon.rules.scales import LARGEST_OCTAVE
 HEADER_KEYS = {
     "family", "options", "input", "classes", "coder", "activation_bits", "recipe", "rules", "tensors",
 }  # fmt: skip
-OPTIONAL_KEYS = {"widths"}
+OPTIONAL_KEYS = {"widths", "other_activation_bits"}
 
 
 def decode(data: bytes) -> Classifier:

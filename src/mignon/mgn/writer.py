@@ -45,6 +45,8 @@ def encode(classifier: Classifier) -> bytes:
     }
     if settled.widths:
         header["widths"] = settled.widths
+    if settled.other_activation_bits:
+        header["other_activation_bits"] = settled.other_activation_bits
     header["input"]["mean"], header["input"]["std"] = list(settled.input.mean), list(settled.input.std)
     packed = deflate(header)
     out = bytearray(MAGIC)

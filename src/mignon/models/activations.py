@@ -32,7 +32,7 @@ class ActivationGrid(nn.Module):
         """Same shape, on the grid."""
         if self.octave is not None and self.training:
             top = 2**self.bits - 1
-            size = learned_scale(self.octave, STEPS, x[0].numel() * top)
+            size = learned_scale(self.octave, STEPS, x[0].numel() * top, scale(self.k, STEPS))
             zero = self.zero.float().reshape(1)
             return torch._fake_quantize_learnable_per_tensor_affine(x, size.reshape(1), zero, 0, top, 1.0)
         return torch.fake_quantize_per_tensor_affine(x, scale(self.k, STEPS), self.zero, 0, 2**self.bits - 1)

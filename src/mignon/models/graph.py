@@ -295,6 +295,10 @@ def peak_activation_bytes(network: fx.GraphModule, size: tuple[int, int, int], b
             and (type(module).__name__ != "PadShortcut")
         )
 
+    def grid_bits(node: fx.Node) -> int:
+        behind: list[Any] = [modules.get(str(user.target)) for user in node.users]
+        return next((m.bits for m in behind if type(m).__name__ == "ActivationGrid"), bits)
+
     owner: dict[fx.Node, fx.Node] = {}
     last: dict[fx.Node, int] = {}
     position = {node: i for i, node in enumerate(nodes)}
@@ -314,7 +318,7 @@ def peak_activation_bytes(network: fx.GraphModule, size: tuple[int, int, int], b
         if node.op == "output":
             break
         if owner[node] is node:
-            alive[node] = -(-math.prod(known[node.name]) * bits // 8)
+            alive[node] = -(-math.prod(known[node.name]) * grid_bits(node) // 8)
         peak = max(peak, sum(alive.values()))
         alive = {n: size for n, size in alive.items() if last.get(n, -1) > i}
     return peak

@@ -229,8 +229,7 @@ class Grid(Rule):
         gain = self._safe_gain().float()[:, None]
         rows = latent.reshape(self.shape[0], -1) * gain
         if self.octave is not None:
-            sharers = self.q.numel() / self.k.numel()
-            step, zero = self.spread(learned_scale(self.octave, self.steps, sharers * self.top)), self.spread(self.zero)
+            step, zero = self.spread(self._learned_step(self.octave)), self.spread(self.zero)
             scaled = rows / step
             clipped = torch.minimum(torch.maximum(scaled, self.low - zero), self.top - zero)
             value = (clipped + (torch.round(clipped) - clipped).detach()) * step
@@ -243,6 +242,12 @@ class Grid(Rule):
             clipped = torch.minimum(torch.maximum(rows / step, self.low - zero), self.top - zero)
             value = (clipped + (torch.round(clipped) - clipped).detach()) * step
         return (value / gain).reshape(self.shape)
+
+    def _learned_step(self, octave: Tensor) -> Tensor:
+        size = scale(self.k, self.steps)
+        if self.per != "tensor":
+            size = size / self._safe_gain().abs().float().reshape(-1, *[1] * (size.dim() - 1))
+        return learned_scale(octave, self.steps, self.q.numel() / self.k.numel() * self.top, size)
 
     def learn(self) -> None:
         """Until `finish`, training moves the scales too (LSQ, Esser et al. 2020)."""

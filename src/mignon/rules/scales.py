@@ -29,13 +29,15 @@ def scale(k: Tensor, steps: int) -> Tensor:
     return torch.ldexp(mantissas().to(k.device)[index], octave.to(torch.int32))
 
 
-def learned_scale(octave: Tensor, steps: int, weight: float) -> Tensor:
+def learned_scale(octave: Tensor, steps: int, weight: float, size: Tensor) -> Tensor:
     """2^octave on the grid of scales, for training: the gradient passes straight through to `octave`.
 
-    Damped by 1 / sqrt(weight), weight = numbers that share the scale times their largest integer (Esser et al. 2020).
+    It is scaled by 1 / (size^2 sqrt(weight)), size = the step where it acts, weight = numbers that share it times their
+    largest integer: the relative change of a step is then LSQ's (Esser et al. 2020, section 2.2), which moves the step
+    itself.
     """
-    damp = max(1.0, weight) ** -0.5
-    moving = octave * damp + (octave - octave * damp).detach()
+    factor = max(1.0, weight) ** -0.5 / size.detach().square().clamp_min(1e-12)
+    moving = octave * factor + (octave - octave * factor).detach()
     return torch.exp2(moving + (torch.round(moving * steps) / steps - moving).detach())
 
 

@@ -9,6 +9,7 @@ from mignon.registry import STEPS
 from mignon.steps import Context, parse_step
 from mignon.training.loop import Settings, fit
 from mignon.training.objective import Objective, Teacher
+from mignon.training.terms import parse_terms
 
 
 @STEPS.register("tune")
@@ -19,7 +20,8 @@ class Tune:
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
     `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
     `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
-    `scales`: the scales of integer grids are trained too (LSQ).
+    `scales`: the scales of integer grids are trained too (LSQ). `terms`: further terms of the loss, see
+    training/terms.py: `terms=cor:1e-5+nuclear:1`.
     """
 
     epochs: int
@@ -32,6 +34,7 @@ class Tune:
     weight: float = 0.9
     features: float = 0.0
     scales: bool = True
+    terms: str = ""
 
     summary: ClassVar[str] = "train on with everything so far held: tune=5"
     version: ClassVar[int] = 2
@@ -54,6 +57,7 @@ class Tune:
             )
         if not 0 <= self.features <= 1000:
             raise RecipeError(f"features={self.features:g} is not possible", "use 0 to 1000")
+        parse_terms(self.terms)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -74,7 +78,7 @@ class Tune:
             freeze=1 - self.freeze,
             scales=self.scales,
         )
-        objective = Objective()
+        teacher = None
         if self.teacher:
             master = context.load(self.teacher)
             if master.classes != classifier.classes or master.size != classifier.size:
@@ -82,7 +86,7 @@ class Tune:
                     f"the teacher {self.teacher} has other classes or another picture size",
                     "give one that was trained on the same images",
                 )
-            objective = Objective(Teacher(master.copy(), self.weight, self.temperature, self.features))
+            teacher = Teacher(master.copy(), self.weight, self.temperature, self.features)
         earlier = [parse_step(text) for text in classifier.recipe]
 
         def after_epoch(tuned: Classifier, epoch: int) -> None:
@@ -99,6 +103,6 @@ class Tune:
             device=context.device,
             folder=context.folder,
             screen=context.screen,
-            objective=objective,
+            objective=Objective(teacher, parse_terms(self.terms)),
             after_epoch=after_epoch,
         ).classifier

@@ -19,7 +19,10 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Term(Protocol):
     """A scalar that is added to the loss at every step; `key` names it and its settings."""
 
-    key: str
+    @property
+    def key(self) -> str:
+        """Its name and settings."""
+        ...
 
     def __call__(self, network: fx.GraphModule) -> Tensor:
         """A differentiable number from the network's weights."""

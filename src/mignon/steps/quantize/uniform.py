@@ -30,7 +30,8 @@ from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_
 class Quantize:
     """`quant=w4a8`: weights of 4 bits, activations of 8; `w4`: activations stay float; `a8`: weights stay as they are.
 
-    2 to 16 bits each. `first`, `last`: other bits for the first and last layer's weights. `per`: a scale for each
+    2 to 16 bits each. `first`, `last`: other bits for the first layer's weights and the input, and for the last layer's
+    weights and its output. `per`: a scale for each
     `channel`, `tensor`, or so many inputs of a channel. `affine`: weights with a zero point. `range`: of activations
     (and of weights rounded to the nearest): `mse`, `minmax`, or a percentile (`p99.9`). `round`: `layerwise` (see
     rounding.py) or `nearest`. `correct`: put the means of channels right. `learned`: `tune` moves scales too (LSQ).
@@ -97,7 +98,9 @@ class Quantize:
         weighted = [b for b in blocks(result.network) if isinstance(b.module, WEIGHTED)]
         widths = self.widths_by_layer(classifier, [block.name for block in weighted], context)
         if activation_bits is not None:
-            insert_grids(result.network, activation_bits)
+            grids = list(insert_grids(result.network, activation_bits).values())
+            grids[0].bits = self.first or activation_bits
+            grids[-1].bits = self.last or activation_bits
 
         def choose(block: Block, before: Tensor, now: Tensor) -> None:
             bits = widths[block.name]

@@ -1,0 +1,119 @@
+"""Every family of methods on the same parents and images, one table; each row is one recipe, measured on its file.
+
+python benchmarks/methods.py [resnet20|mobilenetv2]: with nothing, both.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from common import bar, shared_data, unpacked
+from torch.nn import functional as F
+
+import mignon
+from mignon.classifier import load_safetensors
+from mignon.data.batches import Augment, gather
+from mignon.data.cache import open_images
+from mignon.data.inputs import to_network
+from mignon.models.graph import place
+from mignon.training.loop import Settings, optimizer_for
+
+torch.set_num_threads(1)
+data = str(unpacked("cifar10-jpeg"))
+DISTIL = "tune=1,share=0.55,lr=0.003,freeze=0.999,teacher=parent,weight=1"
+SHORT = DISTIL.replace("0.55", "0.25")
+PLAIN = "range=minmax,round=nearest,correct=false"
+
+# recipe -> (most points that it may lose, or None; whether its tuning must keep to the CPU time of 500 reference steps)
+RESNET20: dict[str, tuple[float | None, bool]] = {
+    "quant=w8a8 code=range": (0.2, False),
+    "quant=w4a8 code=range": (1.5, False),
+    f"quant=w4a8,{PLAIN} code=range": (None, False),
+    "quant=w4a8,bits=auto code=range": (None, False),
+    "quant=w4a4 code=range": (5.0, False),
+    f"quant=w4a4,{PLAIN} code=range": (None, False),
+    "quant=w4a4,first=8,last=8 code=range": (None, False),
+    f"quant=w4a4,first=8,last=8 {DISTIL} code=range": (1.5, True),
+    f"quant=w2a8 {DISTIL} code=range": (3.0, True),
+    "quant=w3 code=range": (None, False),
+    "quant=w2 code=range": (None, False),
+    f"quant=w2 {SHORT} code=range": (None, False),
+    "share=v2qq-epsv1 code=range": (None, False),
+    "share=learned code=range": (None, False),
+    f"share=learned {SHORT} code=range": (None, False),
+    "cluster=16 code=range": (None, False),
+    f"cluster=4 {SHORT} code=range": (None, False),
+    "prune=0.5 code=range": (None, False),
+    "prune=0.5,by=sensitivity code=range": (None, False),
+    "prune=0.5 quant=w4a8 code=range": (None, False),
+}
+MOBILENETV2: dict[str, tuple[float | None, bool]] = {
+    "quant=w8a8 code=range": (0.3, False),
+    "quant=w4a8 code=range": (1.5, False),
+    f"quant=w4a8,{PLAIN} code=range": (None, False),
+}
+
+
+def reference_step(path: Path) -> float:
+    """CPU-seconds of a plain training step of 128 images, float32, one thread: the median of nine."""
+    parent = load_safetensors(path)
+    images = open_images(data, parent.input)
+    network = place(parent.network).train()
+    optimizer = optimizer_for(network, Settings(epochs=1))
+    chosen = torch.arange(128).numpy()
+    pixels = to_network(torch.from_numpy(gather(images.train.images, chosen, Augment(), None)), parent.input)
+    labels, seconds = torch.from_numpy(images.train.labels[chosen]), []
+    for _ in range(10):
+        started = time.process_time()
+        loss = F.cross_entropy(network(pixels), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seconds.append(time.process_time() - started)
+    return statistics.median(seconds[1:])
+
+
+def compare(name: str, recipes: dict[str, tuple[float | None, bool]]) -> bool:
+    """Print the table of one parent; whether every bar is met."""
+    path, met = shared_data() / f"{name}.safetensors", True
+    step = reference_step(path)
+    print(f"\n{name}; a reference step takes {step:.3f} CPU-seconds")
+    print("| recipe | bytes | top-1 % | change | KL | CPU s of steps |\n|---|---|---|---|---|---|")
+    notes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (recipe, (allowed, timed)) in enumerate(recipes.items()):
+            result = mignon.compress(path, *recipe.split(), data=data, out=Path(folder) / str(number))
+            first, row = result.rows[0], result.rows[-1]
+            seconds = [r["cpu_seconds"] for r in result.rows]
+            if number == 0:
+                print(f"| float32 | {first['size_bytes']:,} | {100 * first['top1']:.2f} | | | |")
+            print(
+                f"| `{recipe}` | {row['size_bytes']:,} | {100 * row['top1']:.2f} | {100 * row['top1_change']:+.2f} "
+                f"({row['lost']} lost, {row['gained']} gained) | {row['kl']:.4f} | {sum(seconds):.1f} |",
+                flush=True,
+            )
+            if allowed is not None:
+                notes.append((f"{recipe}, points lost", -100 * row["top1_change"], allowed))
+            if timed:
+                notes.append((f"{recipe}, reference steps that tuning took", seconds[2] / step, 500))
+        print()
+        for note in notes:
+            met &= bar(*note)
+    return met
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or ["resnet20", "mobilenetv2"]
+    done = []
+    if "resnet20" in asked:
+        done.append(compare("resnet20-cifar10-jpeg", RESNET20))
+    if "mobilenetv2" in asked:
+        name = "mobilenetv2-035-cifar10-jpeg"
+        done.append(compare(name, MOBILENETV2))
+        print("\neach layer alone, KL on validation images\n| layer | weights | 8 bits | 4 bits |\n|---|---|---|---|")
+        for row in mignon.show(shared_data() / f"{name}.safetensors", layers=True, data=data)["sensitivity"]:
+            print(f"| {row['layer']} | {row['weights']:,} | {row['kl_8_bits']:.6f} | {row['kl_4_bits']:.6f} |")
+    sys.exit(not all(done))
