@@ -65,8 +65,8 @@ def test_a_repeated_build_computes_nothing_again(built, monkeypatch):
     assert again.rows == built.rows and again.verdict == built.verdict
 
 
-def row(size, top1, change):
-    return {"size_bytes": size, "top1": top1, "top1_change": change}
+def row(size, top1, change, kl=0.01):
+    return {"size_bytes": size, "top1": top1, "top1_change": change, "kl": kl, "images": 1000}
 
 
 ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), row(1000, 0.90, -0.08)]
@@ -89,6 +89,11 @@ ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), 
 )
 def test_the_point_that_is_kept(kib, drop, expected):
     assert choose(ROWS, kib, drop) == expected
+
+
+def test_what_so_few_images_cannot_tell_apart_is_told_apart_by_kl():
+    rows = [row(3000, 0.974, 0.0, 0.001), row(2000, 0.975, 0.0, 0.02), row(1000, 0.96, 0.0, 0.0001)]
+    assert choose(rows, 3, None) == (0, True)
 
 
 def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):

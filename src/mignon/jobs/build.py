@@ -1,6 +1,7 @@
 """`mignon build FOLDER`: from a folder of images to the verified file, in one command."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
-TUNES = 3  # tune steps on the ladder
+TUNES = 2  # tune steps on the ladder
 DEFAULT_DROP = 1.0  # points, when no limit is given
 
 
@@ -106,11 +107,12 @@ def build(
 
 
 def ladder(tune: str) -> list[list[str]]:
-    """The recipes, from the largest file to the smallest."""
+    """The recipes, from the largest file to the smallest; the float network teaches where they tune."""
+    tune = f"{tune},teacher=parent"
     return [
         ["quant=w8a8", "code=range"],
         ["quant=w6a8", "code=range"],
-        ["quant=w4a8", tune, "code=range"],
+        ["quant=w4a8", "code=range"],
         ["prune=0.5", "quant=w4a8", tune, "code=range"],
         ["prune=0.8", "quant=w4a8", tune, "code=range"],
     ]
@@ -119,8 +121,9 @@ def ladder(tune: str) -> list[list[str]]:
 def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | None) -> tuple[int, bool]:
     """The row to keep, judged on validation, and whether it meets the limits.
 
-    With a size limit only: the most accurate that fits; else the smallest whose drop is allowed. When nothing meets
-    them: the smallest that breaks only the drop, then the one that misses by least.
+    With a size limit only: of those that fit and are at most a standard error less accurate than the best one, the
+    closest to the float network (KL tells apart what so few images cannot). Else the smallest whose drop is allowed.
+    When nothing meets them: the smallest that breaks only the drop, then the one that misses by least.
     """
     most = float("inf") if max_kib is None else max_kib * 1024
     least = -float("inf") if max_drop is None else -max_drop / 100
@@ -129,7 +132,9 @@ def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | 
     close = [i for i in indices if rows[i]["top1_change"] >= least - 1e-12]
     both = [i for i in fitting if i in close]
     if both and max_drop is None:
-        return max(both, key=lambda i: (rows[i]["top1"], -rows[i]["size_bytes"])), True
+        best = max(rows[i]["top1"] for i in both)
+        noise = math.sqrt(best * (1 - best) / rows[0]["images"])
+        return min((i for i in both if rows[i]["top1"] >= best - noise), key=lambda i: rows[i]["kl"]), True
     if both:
         return min(both, key=lambda i: rows[i]["size_bytes"]), True
     if fitting:
