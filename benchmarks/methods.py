@@ -35,6 +35,7 @@ RESNET20: dict[str, tuple[float | None, bool]] = {
     "quant=w4a8,bits=auto code=range": (None, False),
     "quant=w4a4 code=range": (5.0, False),
     f"quant=w4a4,{PLAIN} code=range": (None, False),
+    f"quant=w4a4 {DISTIL} code=range": (None, True),
     "quant=w4a4,first=8,last=8 code=range": (None, False),
     f"quant=w4a4,first=8,last=8 {DISTIL} code=range": (1.5, True),
     f"quant=w2a8 {DISTIL} code=range": (3.0, True),

@@ -9,6 +9,7 @@ import mignon
 from mignon.cli.start import run
 from mignon.errors import MignonError, RecipeError
 from mignon.jobs.recipe import Training, read_recipe
+from mignon.models import parse_model
 from mignon.progress import Quiet
 from mignon.registry import MODELS
 from mignon.steps import parse_recipe
@@ -21,7 +22,7 @@ def test_every_recipe_of_the_repository_can_be_used(path):
     recipe = read_recipe(path)
     assert recipe.description and recipe.train is not None
     assert len(parse_recipe(recipe.steps)) == len(recipe.steps)
-    assert MODELS[recipe.train.model]
+    assert parse_model(recipe.train.model)[0] in MODELS
 
 
 def test_there_are_recipes_of_published_systems_and_of_our_own():

@@ -9,7 +9,7 @@ from torch import nn
 
 from mignon.classifier import parameter_count
 from mignon.errors import ModelError
-from mignon.models import build
+from mignon.models import build, parse_model
 from mignon.models.activations import ActivationGrid, grids_of, insert_grids, remove_grids
 from mignon.models.graph import (
     absorb,
@@ -409,3 +409,11 @@ def test_asking_for_shapes_leaves_the_network_in_its_mode():
         assert shapes(network, 1, 8, 8)
         assert network.training is training
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_a_model_is_named_with_its_options():
+    assert parse_model("resnet20-cifar,shortcut=a") == ("resnet20-cifar", {"shortcut": "a"})
+    assert parse_model("mobilenetv2-cifar,reduction=4,width=0.5")[1] == {"reduction": 4, "width": 0.5}
+    for text, word in [("resnet20-cifar,a", "key=value"), ("resnet20-cifar,depth=3", "settings"), ("resnet2", "known")]:
+        with pytest.raises(ModelError, match=word):
+            parse_model(text)

@@ -13,7 +13,7 @@ from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import check_classes
 from mignon.jobs.sensitivity import layer_table
 from mignon.measure.storage import CHOICES, storage_forms
-from mignon.models import graph
+from mignon.models import graph, parse_model
 from mignon.models.graph import peak_activation_bytes
 from mignon.progress import Quiet, Screen
 from mignon.registry import MODELS
@@ -46,10 +46,11 @@ def show(
         return _sensitivity(thing, data, screen or Quiet())
     if as_ is not None and as_ not in (*CHOICES, "all"):
         raise ModelError(f"there is no storage form {as_!r}", f"use one of: {', '.join(CHOICES)}, all")
-    if not Path(thing).expanduser().exists() and str(thing) in MODELS:
+    if not Path(thing).expanduser().exists() and str(thing).partition(",")[0] in MODELS:
         if as_ is not None:
             raise ModelError("--as compares the bytes of a file", "give a run folder, .safetensors or .mgn")
-        family, options = str(thing), {} if width is None else {"width": width}
+        family, options = parse_model(str(thing))
+        options |= {} if width is None else {"width": width}
         pixels = MODELS[family].pixels if image is None else image
         if channels not in (1, 3):
             raise ModelError(f"{channels} input channels are not possible", "use --channels 1 or 3")

@@ -13,6 +13,7 @@ from mignon.data.sources import scan
 from mignon.errors import ModelError
 from mignon.jobs.load import load
 from mignon.jobs.pipeline import check_classes
+from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
 from mignon.registry import MODELS
@@ -46,6 +47,11 @@ def start_from(
     check_seed(seed)
     listing = scan(data)
     seen = look(listing)
+    options: dict[str, Any] = {}
+    if model is not None:
+        model, options = parse_model(model)
+    if width is not None:
+        options["width"] = width
     if weights is not None and not _is_trunk(weights):
         given = load(weights)
         if model not in (None, given.family):
@@ -64,7 +70,6 @@ def start_from(
     if model is None:
         model, rule = choose_model(seen, pixels)
         notes.append(rule)
-    options: dict[str, Any] = {} if width is None else {"width": width}
     spec = neutral_spec(pixels, 3 if weights is not None else seen.channels)
     check = fresh(model, options, spec, listing.classes, seed)
     shapes(check.network, *check.size)  # refuses pictures that are too small before anything is decoded

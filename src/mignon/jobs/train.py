@@ -71,7 +71,7 @@ def train(
     identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
     flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
     flags["terms"] = terms or None
-    line = command_line("train", begun.classifier.family, data=data, **flags, seed=seed)
+    line = command_line("train", model or begun.classifier.family, data=data, **flags, seed=seed)
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
     with Run.start("train", title, identity, out, request=request, command=line) as run:
         screen.say(f"run folder {run.folder}")

@@ -31,6 +31,19 @@ def build(family: str, options: dict[str, Any], classes: int, channels: int) -> 
     return fill(MODELS[family], options, ModelError, f"model {family}").build(classes, channels)
 
 
+def parse_model(text: str) -> tuple[str, dict[str, Any]]:
+    """`mobilenetv2-cifar,reduction=4` to the family's name and its options. Raises ModelError."""
+    name, *parts = text.split(",")
+    options = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ModelError(f"{part!r} in model {text!r} is no option", "write options as key=value after a comma")
+        options[key] = value
+    filled = fill(MODELS[name], options, ModelError, f"model {name}")
+    return name, {key: getattr(filled, key) for key in options}
+
+
 def check_width(width: float) -> None:
     """Raise ModelError for a width multiplier that makes no network."""
     if not 0.05 <= width <= 4:
