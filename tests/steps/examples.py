@@ -20,6 +20,7 @@ EXAMPLES = {
         "quant=w4a8,bits=auto",
         "quant=w3a8,per=7,affine=true",
     ),
+    "quant-001": ("quant-001=4", "quant-001=8,grid=affine,all=true"),
     "quant-002": ("quant-002=w8a8", "quant-002=w4"),
     "share": ("share=learned,shapes=8", "share=v2qq,eps=clamp", "share=v2nb", "share=v3,abits=8,every=1"),
     "tune": ("tune=1,share=0.05", "tune=2,share=0.05,lr=0.2", "tune=2,share=0.05,teacher=parent"),

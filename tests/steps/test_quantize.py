@@ -297,3 +297,31 @@ def test_system_002_is_symmetric_per_tensor(apply, trained):
         expected = torch.round(weight / (float(weight.abs().max()) / 7)).clamp(-8, 7)
         assert torch.equal(weight_rule(module).q.float(), expected)
     assert {int(g.zero) for g in grids_of(result.network).values()} == {128}
+
+
+@pytest.mark.parametrize("grid", ["source", "affine", "symmetric", "best"])
+def test_system_001_as_published_and_repaired(apply, trained, grid):
+    result = apply(f"quant-001=4,grid={grid},all=true", trained)
+    for module, weight in zip(result.weighted().values(), trained.weights().values()):
+        low, high = float(weight.min()), float(weight.max())
+        step = (high - low) / 15
+        stored = module.weight.detach()
+        if grid == "source":
+            expected = (weight.double() / step).round().clamp(-8, 7) * step
+        elif grid == "affine":
+            expected = low + ((weight.double() - low) / step).round() * step
+        elif grid == "symmetric":
+            top = float(weight.abs().max()) / 7
+            expected = (weight.double() / top).round() * top
+        else:
+            affine = low + ((weight.double() - low) / step).round() * step
+            assert (stored - weight).square().sum() <= (affine - weight).square().sum() * 1.0001
+            continue
+        torch.testing.assert_close(stored.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_system_001_takes_the_layers_that_are_shared(apply):
+    rules = [weight_rule(m) for m in apply("quant-001=8").weighted().values()]
+    assert [rule is not None for rule in rules] == [True, True, True, False]
+    with pytest.raises(RecipeError, match="pruned"):
+        apply("prune=0.5 quant-001=8")

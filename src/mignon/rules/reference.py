@@ -9,13 +9,16 @@ from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
 from mignon.rules import Rule
-from mignon.rules.linear import integers, limits, source
+from mignon.rules.linear import GRIDS, integers, limits
 from mignon.rules.planes import from_planes, to_planes
 
 
 @RULES.register("reference")
 class Reference(Rule):
-    """spec: {"rule": "reference"} is the float32 itself; with "bits" (2..16) step x q, one float32 step a tensor."""
+    """spec: {"rule": "reference"} is the float32 itself; with "bits" (2..16) low + step x q, two float32 a tensor.
+
+    "grid" (see rules/linear.py, `source` when left out) says how training fits them again.
+    """
 
     planes: Tensor
     step: Tensor
@@ -28,6 +31,8 @@ class Reference(Rule):
         bits = spec.get("bits", 32)
         if type(bits) is not int or not (2 <= bits <= 16 or bits == 32):
             raise FormatError(f"a reference of {bits!r} bits is not possible")
+        if not isinstance(spec.get("grid", "source"), str) or spec.get("grid", "source") not in GRIDS:
+            raise FormatError("a reference has a grid that is not known here")
         if bits == 32:
             return {"planes": Layout((4, torch.Size(shape).numel()), "bytes")}
         return {"step": Layout((4, 2), "bytes"), "q": Layout(shape, "weights")}
@@ -52,7 +57,7 @@ class Reference(Rule):
         if self.bits == 32:
             self.planes.copy_(to_planes(latent))
             return
-        scale = source(latent.double(), self.bits)
+        scale = GRIDS[self.spec.get("grid", "source")](latent.double(), self.bits)
         self.step.copy_(to_planes(torch.tensor([scale.low, scale.step])))
         self.q.copy_(integers(latent.double(), scale, self.bits))
 

@@ -1,0 +1,59 @@
+"""The linear scheme of system 001 (MESS, mlvc-lab/ILKP, option -Q), as published and repaired, to compare with.
+
+One step a tensor, s = (max - min)/(2^b - 1). As published there is no zero point: the longer tail is cut and one-sided
+tensors collapse (`source`). Repaired: `affine` (the minimum is stored too), `symmetric`, or `best` (the affine range
+narrowed to the smallest squared error). BatchNorm and activations stay float, as there.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mignon.classifier import Classifier
+from mignon.errors import RecipeError
+from mignon.models.families import families
+from mignon.models.graph import set_rule
+from mignon.registry import STEPS
+from mignon.rules.linear import GRIDS
+from mignon.rules.reference import Reference
+from mignon.steps import Context, refuse_after_settled
+
+
+@STEPS.register("quant-001")
+@dataclass(frozen=True)
+class Quantize001:
+    """`quant-001=8`: the convolutions that MESS would share, at so many bits; `grid=affine` and others repair it.
+
+    `all=true` takes every convolution and linear layer.
+    """
+
+    bits: int
+    grid: str = "source"
+    all: bool = False
+
+    summary: ClassVar[str] = "the linear scheme of system 001: quant-001=8 or quant-001=8,grid=affine"
+    version: ClassVar[int] = 1
+    settles: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16:
+            raise RecipeError(f"quant-001={self.bits} is not possible", "use 2 to 16 bits: quant-001=8")
+        if self.grid not in GRIDS:
+            raise RecipeError(f"there is no grid {self.grid!r}", f"use one of: {', '.join(GRIDS)}")
+
+    def check(self, earlier: list[Any]) -> None:
+        """It needs float weights, and does not keep zeros."""
+        refuse_after_settled(self, earlier)
+        if any(step.name.startswith("prune") and step.name != "prune-channels" for step in earlier):
+            raise RecipeError("quant-001 would move pruned weights away from zero", "use quant=w8 after prune")
+
+    def apply(self, classifier: Classifier, context: Context) -> Classifier:
+        """Low and step in float32 and signed whole numbers for each tensor."""
+        result = classifier.copy()
+        modules, weights = result.weighted(), result.weights()
+        shared = [name for family in families(result.network) for name in family.layers]
+        for name in modules if self.all else shared:
+            spec = {"rule": "reference", "bits": self.bits, "grid": self.grid}
+            rule = Reference(spec, tuple(weights[name].shape)).to(weights[name].device)
+            rule.fit(weights[name])
+            set_rule(modules[name], rule, weights[name])
+        return result
