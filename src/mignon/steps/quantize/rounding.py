@@ -100,9 +100,10 @@ def best_integers(rule: Grid, rows: Tensor, moments: Gram) -> None:
             torch.ones_like(rows, dtype=torch.bool) if keep is None else keep,
         )),
     )  # fmt: skip
-    candidates = [problem.descend(start) for start in (problem.wanted, problem.nearest_plane())]
-    costs = [problem.cost(value) for value in candidates]
-    value = torch.where((costs[1] < costs[0])[:, :, None], candidates[1], candidates[0])
+    value = problem.nearest()
+    for start in (problem.wanted, problem.nearest_plane()):
+        found = problem.descend(start)
+        value = torch.where((problem.cost(found) < problem.cost(value))[:, :, None], found, value)
     rule.set_whole(torch.round(value / problem.step).reshape(rows.shape))
 
 
@@ -125,6 +126,10 @@ class _Problem:
     def cost(self, value: Tensor) -> Tensor:
         """groups x rows, up to a constant of each row."""
         return (value * (value @ self.own - 2 * self.linear)).sum(2)
+
+    def nearest(self) -> Tensor:
+        """Every weight rounded by itself."""
+        return torch.stack([self.on_grid(self.wanted[:, :, i], i) for i in range(self.wanted.shape[2])], 2)
 
     def on_grid(self, value: Tensor, i: int) -> Tensor:
         """Column i on the grid."""
