@@ -22,10 +22,10 @@ from mignon.registry import RULES
 from mignon.rules.grid import Grid
 from mignon.steps import parse_recipe, parse_step
 from mignon.steps.quantize.equalize import pairs
-from mignon.steps.quantize.layerwise import one_thread
 from mignon.steps.quantize.ranges import cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
 from mignon.steps.quantize.sensitivity import layer_divergences, spread_bits
+from mignon.training.device import one_thread
 
 
 @pytest.fixture

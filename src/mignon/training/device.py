@@ -1,6 +1,8 @@
-"""Which device, and whether half precision pays on it."""
+"""Which device, how many threads, and whether half precision pays."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,6 +21,17 @@ def pick_device(asked: str | None) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise MignonError("torch sees no GPU here", "use --device cpu")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order: what is chosen by them is the same, and so are the bytes, whatever the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def has_half_precision(device: str) -> bool:

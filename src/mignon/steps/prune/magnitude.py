@@ -20,6 +20,7 @@ from mignon.errors import RecipeError
 from mignon.registry import STEPS
 from mignon.steps import Context, refuse_after_settled
 from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks, without
+from mignon.training.device import one_thread
 
 FISHER_IMAGES = 256  # training images
 
@@ -84,14 +85,10 @@ def fisher_saliency(classifier: Classifier, train: Split, seed: int, images: int
     parameters = {name: module.weight for name, module in plain.weighted().items()}
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(images, len(train)), replace=False))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for index in chosen:
             pixels = to_network(np.array(train.images[index : index + 1]), plain.input)
             loss = F.cross_entropy(plain.network(pixels), torch.from_numpy(train.labels[index : index + 1]))
             for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values()))):
                 squares[name] += gradient.square()
-    finally:
-        torch.set_num_threads(threads)
     return {name: weights[name].square() * squares[name] / len(chosen) for name in parameters}

@@ -5,8 +5,7 @@ Layer by layer on training images: the weights' integers are chosen, the mean of
 moments of maps is used: no label, no gradient, no statistics of BatchNorm.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,17 +32,6 @@ def calibration_pixels(classifier: Classifier, train: Split, seed: int) -> np.nd
     generator = np.random.default_rng(seed)
     chosen = np.sort(generator.choice(len(train), count, replace=False))
     return gather(train.images, chosen, Augment(), generator)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that the bytes are the same whatever the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def walk(

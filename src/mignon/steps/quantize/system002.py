@@ -21,7 +21,8 @@ from mignon.registry import STEPS
 from mignon.rules.scaled import Scaled
 from mignon.rules.scales import nearest_step, scale
 from mignon.steps import Context, refuse_after_settled
-from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
+from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
+from mignon.training.device import one_thread
 
 
 @STEPS.register("quant-002")

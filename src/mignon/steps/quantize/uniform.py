@@ -19,10 +19,11 @@ from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
 from mignon.steps import Context, refuse_after_settled
-from mignon.steps.quantize.layerwise import calibration_pixels, one_thread, to_images, walk
+from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
 from mignon.steps.quantize.ranges import cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
 from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_bits
+from mignon.training.device import one_thread
 
 
 @STEPS.register("quant")

@@ -1,8 +1,6 @@
 """The step `share`: kernels of many layers become index, scale and offset of a few references."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +21,7 @@ from mignon.steps.share.learn import learn_shapes
 from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match, unit
 from mignon.steps.share.moments import choose, second_moments
 from mignon.steps.share.presets import PRESETS, Settings
+from mignon.training.device import one_thread
 
 SHAPE_BITS = 8
 CHOICES = {
@@ -109,7 +108,7 @@ class ShareKernels:
         """Rules on the kernels of each family; the references of each are stored once."""
         settings = self.settings()
         result = classifier.copy()
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), one_thread():
             plans = _plans(result, settings)
             moments = {}
             if settings.calibrate:
@@ -127,7 +126,7 @@ class ShareKernels:
         settings = self.settings()
         late = epoch - settings.warmup
         if settings.every and late > 0 and late % settings.every == 0:
-            with torch.no_grad(), _one_thread():
+            with torch.no_grad(), one_thread():
                 for plan in _plans(classifier, settings):
                     project(classifier, plan, settings, {}, keep_index=settings.fixed)
 
@@ -294,14 +293,3 @@ def _matched(weight: Tensor, table: Tensor, settings: Settings, rows: int) -> li
         if len(p)
     ]
     return [torch.cat(parts, 1) for parts in zip(*found)]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that the choices are the same with one thread and two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
