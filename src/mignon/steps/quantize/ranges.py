@@ -49,3 +49,20 @@ def cover_mse(grid: ActivationGrid, sample: Tensor) -> None:
         if error < best_error * (1 - 1e-6):
             best, best_error = share, error
     grid.cover(low * best, high * best)
+
+
+def cover_answers(grid: ActivationGrid, logits: Tensor) -> None:
+    """The range behind the last layer (N x classes): the one that changes the probabilities least (KL).
+
+    Logits far below the largest are answers that nobody gives: their errors do not count, steps among the largest do.
+    """
+    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
+    exact = torch.log_softmax(logits.double(), 1)
+    best, best_error = (1.0, 1.0), float("inf")
+    for below in torch.linspace(1.0, 0.0, 21).tolist():
+        for above in torch.linspace(1.0, 0.5, 11).tolist():
+            grid.cover(low * below, high * above)
+            error = float((exact.exp() * (exact - torch.log_softmax(grid(logits).double(), 1))).sum())
+            if error < best_error * (1 - 1e-6):
+                best, best_error = (below, above), error
+    grid.cover(low * best[0], high * best[1])

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.activations import insert_grids
+from mignon.models.activations import ActivationGrid, insert_grids
 from mignon.models.graph import WEIGHTED, Block, blocks, latent_weight, norm_gain, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
 from mignon.steps import Context, refuse_after_settled
 from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
-from mignon.steps.quantize.ranges import cover_of
+from mignon.steps.quantize.ranges import cover_answers, cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
 from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_bits
 from mignon.training.device import one_thread
@@ -32,10 +32,10 @@ class Quantize:
     """`quant=w4a8`: weights of 4 bits, activations of 8; `w4`: activations stay float; `a8`: weights stay as they are.
 
     2 to 16 bits each. `first`, `last`: other bits for the first layer's weights and the input, and for the last layer's
-    weights and its output. `per`: a scale for each
-    `channel`, `tensor`, or so many inputs of a channel. `affine`: weights with a zero point. `range`: of activations
-    (and of weights rounded to the nearest): `mse`, `minmax`, or a percentile (`p99.9`). `round`: `layerwise` (see
-    rounding.py) or `nearest`. `correct`: put the means of channels right. `learned`: `tune` moves scales too (LSQ).
+    weights and its output. `per`: a scale for each `channel`, `tensor`, or so many inputs of a channel. `affine`:
+    weights with a zero point. `range`: of activations (and of weights rounded to the nearest): `mse` (of logits: by
+    KL), `minmax`, or a percentile (`p99.9`). `round`: `layerwise` (see rounding.py) or `nearest`. `correct`: put the
+    means of channels right. `bits=auto`: so many bits on average, more where the answers suffer more (sensitivity.py).
     """
 
     widths: str
@@ -49,7 +49,7 @@ class Quantize:
     bits: str = "same"
 
     summary: ClassVar[str] = "weights (and activations) to integers: quant=w8a8, quant=w4"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         self.widths_of()
@@ -98,6 +98,7 @@ class Quantize:
         result = classifier.copy()
         weighted = [b for b in blocks(result.network) if isinstance(b.module, WEIGHTED)]
         widths = self.widths_by_layer(classifier, [block.name for block in weighted], context)
+        grids: list[ActivationGrid] = []
         if activation_bits is not None:
             grids = list(insert_grids(result.network, activation_bits).values())
             grids[0].bits = self.first or activation_bits
@@ -108,10 +109,14 @@ class Quantize:
             if bits is not None:
                 self.quantize(result, block, bits, before, now)
 
+        def cover(grid: ActivationGrid, values: Tensor) -> None:
+            answers = self.range == "mse" and grid is grids[-1] and values.dim() == 2
+            (cover_answers if answers else cover_of(self.range))(grid, values)
+
         with one_thread(), torch.no_grad():
             pixels = calibration_pixels(classifier, context.train, context.seed)
             images = to_images(result, pixels, context.device)
-            walk(result.network, classifier.network, images, choose, cover_of(self.range), self.correct)
+            walk(result.network, classifier.network, images, choose, cover, self.correct)
         return result
 
     def widths_by_layer(self, classifier: Classifier, names: list[str], context: Context) -> dict[str, int | None]:
