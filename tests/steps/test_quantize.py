@@ -342,3 +342,10 @@ def test_the_range_of_the_logits_keeps_the_answers(bits):
         return float((exact * (exact.log() - torch.log_softmax(grid(logits), 1))).sum(1).mean())
 
     assert distance(cover_answers) < 0.6 * distance(cover_of("mse"))
+
+
+def test_a_group_larger_than_the_inputs_takes_no_memory():
+    spec = {"rule": "grid", "bits": 4, "per": 10**12}
+    rule = Grid.from_streams(spec, (3, 2), {"k": np.zeros((3, 1)), "q": np.ones((3, 2))})
+    assert torch.equal(rule.weight(), torch.ones(3, 2))
+    rule.choose_scales(torch.randn(3, 2), None)

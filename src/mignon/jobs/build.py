@@ -72,7 +72,7 @@ def build(
             "minutes": minutes,
         }
         run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
-        run.update(data=folder)
+        run.update(data=folder, seed=seed)
         settings, tuning = _plan(run, begun, minutes, epochs, where, screen)
         classifier = begun.classifier
         if not begun.trained:
@@ -184,7 +184,7 @@ def _plan(
             left = minutes * 60 - (time.perf_counter() - started)
             share = TRAIN_SHARE if not begun.trained else 0.0
             float_step = step_seconds(begun.classifier, settings.batch, device, False)
-            tune_epoch = 1.5 * float_step * steps_per_epoch(len(begun.images.train), settings.batch)
+            tune_epoch = 2.0 * float_step * steps_per_epoch(len(begun.images.train), settings.batch)
             plan = {
                 "epochs": max(1, min(200, int(share * left / epoch))),
                 "tune": _tune_step((TRAIN_SHARE + TUNE_SHARE - share) * left / TUNES / tune_epoch),

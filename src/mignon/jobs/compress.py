@@ -71,7 +71,7 @@ def compress(
         settings["train"] = asdict(train)
     with Run.start("compress", f"{name}-{texts[0]}", settings, out) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(command=line, data=data, status="running")
+        run.update(command=line, data=data, seed=seed, status="running")
         if train is not None:
             precision = pick_precision(parent, train.batch, where)
             training = training_settings(begun, train.epochs, train.lr, train.batch, precision)

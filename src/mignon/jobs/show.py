@@ -89,14 +89,15 @@ def _sensitivity(thing: str | Path, data: str | None, screen: Screen) -> dict[st
     place = Path(thing).expanduser()
     place = place if place.exists() else runs_root() / str(thing)
     run = find_run(place) if place.is_dir() else None
+    seed = 0
     if run is not None:
-        data = data or run.info.get("data")
+        data, seed = data or run.info.get("data"), run.info.get("seed", 0)  # its validation images, none of its test
         kept = run.folder / "model.safetensors"
         thing = kept if kept.exists() else thing
     if data is None:
         raise DataError("--layers looks at what the network answers to images", "add --data FOLDER (or --data digits)")
     classifier, path = load_with_size(thing)
-    images = open_images(data, classifier.input, 0, None, screen)
+    images = open_images(data, classifier.input, seed, None, screen)
     check_classes(classifier, images)
     return _network(classifier) | {"sensitivity": layer_table(classifier, images.validation), "network": str(path)}
 

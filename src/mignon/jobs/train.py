@@ -75,7 +75,7 @@ def train(
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
     with Run.start("train", title, identity, out, request=request, command=line) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(data=request["data"])
+        run.update(data=request["data"], seed=seed)
         for note in begun.notes:
             screen.say(note)
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)

@@ -60,7 +60,8 @@ class Grid(Rule):
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__(spec, shape)
         self.steps = spec.get("n", STEPS)
-        self.per = spec.get("per", "channel")
+        per = spec.get("per", "channel")
+        self.per = min(per, max(1, torch.Size(shape[1:]).numel())) if isinstance(per, int) else per
         bits = spec["bits"]
         self.top: int = 2**bits - 1 if spec.get("affine") else 2 ** (bits - 1) - 1
         self.low: int = 0 if spec.get("affine") else -self.top
@@ -228,17 +229,13 @@ class Grid(Rule):
             latent = latent * self.mask
         gain = self._safe_gain().float()[:, None]
         rows = latent.reshape(self.shape[0], -1) * gain
-        if self.octave is not None:
-            step, zero = self.spread(self._learned_step(self.octave)), self.spread(self.zero)
-            scaled = rows / step
-            clipped = torch.minimum(torch.maximum(scaled, self.low - zero), self.top - zero)
-            value = (clipped + (torch.round(clipped) - clipped).detach()) * step
-        elif self.per in ("tensor", "channel"):
+        if self.octave is None and self.per in ("tensor", "channel"):
             count = self.shape[0]
             step, zero = scale(self.k, self.steps).expand(count), self.zero.expand(count)
             value = torch.fake_quantize_per_channel_affine(rows, step, zero, 0, self.low, self.top)
         else:
-            step, zero = self.step(), self.spread(self.zero)
+            step = self.step() if self.octave is None else self.spread(self._learned_step(self.octave))
+            zero = self.spread(self.zero)
             clipped = torch.minimum(torch.maximum(rows / step, self.low - zero), self.top - zero)
             value = (clipped + (torch.round(clipped) - clipped).detach()) * step
         return (value / gain).reshape(self.shape)
