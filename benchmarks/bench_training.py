@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 from mignon.classifier import fresh
-from mignon.data.batches import Augment, gather
+from mignon.data.batches import Augment, augmented
 from mignon.data.cache import open_images
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
@@ -32,8 +32,8 @@ folder = unpacked("cifar10-jpeg")
 spec = InputSpec(32, 32, 3, MEAN, STD)
 data = open_images(str(folder), spec)
 chosen = np.sort(np.random.default_rng(0).permutation(len(data.train))[:IMAGES])
-train = Split("train", np.array(data.train.images[chosen]), data.train.labels[chosen], [])
-validation = Split("validation", np.array(data.validation.images[:1000]), data.validation.labels[:1000], [])
+train = Split("train", data.train.take(chosen), data.train.labels[chosen], [])
+validation = Split("validation", data.validation.take(slice(1000)), data.validation.labels[:1000], [])
 
 
 def ours() -> float:
@@ -50,7 +50,7 @@ def plain() -> float:
     network = ResNet(3, "b", 10, 3).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1) * 255, torch.tensor(STD).view(1, 3, 1, 1) * 255
-    images, labels = torch.from_numpy(train.images).permute(0, 3, 1, 2), torch.from_numpy(train.labels)
+    images, labels = torch.from_numpy(train.take(slice(None))).permute(0, 3, 1, 2), torch.from_numpy(train.labels)
     steps = len(labels) // 128
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=steps + 1)
     started = time.perf_counter()
@@ -73,7 +73,7 @@ def plain() -> float:
     right = 0
     with torch.no_grad():
         for first in range(0, len(validation), 500):
-            x = torch.from_numpy(validation.images[first : first + 500]).permute(0, 3, 1, 2)
+            x = torch.from_numpy(validation.take(slice(first, first + 500))).permute(0, 3, 1, 2)
             logits = network(((x.float() - mean) / std).contiguous(memory_format=torch.channels_last))
             right += int((logits.argmax(1).numpy() == validation.labels[first : first + 500]).sum())
     return time.perf_counter() - started
@@ -84,7 +84,7 @@ def gathered(count: int = 200) -> float:
     generator, augment = np.random.default_rng(0), Augment(4, True)
     started = time.perf_counter()
     for _ in range(count):
-        gather(train.images, generator.integers(0, len(train), 128), augment, generator)
+        augmented(train.take(generator.integers(0, len(train), 128)), augment, generator)
     return count * 128 / (time.perf_counter() - started)
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 import mignon
 from mignon.classifier import load_safetensors
-from mignon.data.batches import Augment, gather
 from mignon.data.cache import open_images
 from mignon.data.inputs import to_network
 from mignon.jobs.pipeline import Pipeline
@@ -66,7 +65,7 @@ def reference_step(path: Path) -> float:
     network = place(parent.network).train()
     optimizer = optimizer_for(network, Settings(epochs=1))
     chosen = torch.arange(128).numpy()
-    pixels = to_network(torch.from_numpy(gather(images.train.images, chosen, Augment(), None)), parent.input)
+    pixels = to_network(torch.from_numpy(images.train.take(chosen)), parent.input)
     labels, seconds = torch.from_numpy(images.train.labels[chosen]), []
     for _ in range(10):
         started = time.process_time()

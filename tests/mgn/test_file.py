@@ -81,7 +81,7 @@ def test_decoded_numbers_are_those_of_the_checkpoint_bit_for_bit(lively, apply, 
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert decoded.classes == classifier.classes and decoded.input == classifier.input
-    pixels = np.array(digits.test.images[:50])
+    pixels = digits.test.take(slice(50))
     same = mgn.settle(restored).logits(pixels), decoded.logits(pixels)
     assert np.array_equal(*same)
 
@@ -89,7 +89,7 @@ def test_decoded_numbers_are_those_of_the_checkpoint_bit_for_bit(lively, apply, 
 @pytest.mark.parametrize("recipe", RECIPES, ids=" ".join)
 def test_live_and_decoded_network_say_the_same(lively, apply, recipe, digits):
     classifier = apply(lively, recipe)
-    pixels = np.array(digits.test.images[:200])
+    pixels = digits.test.take(slice(200))
     live, stored = classifier.logits(pixels), mgn.decode(mgn.encode(classifier)).logits(pixels)
     gains = any(step.startswith("cluster") for step in recipe)  # their BatchNorm is rounded to 1/256 octave
     tolerance = 0.2 if classifier.activation_bits else 2e-3 if gains else 2e-4

@@ -203,7 +203,7 @@ def test_a_narrow_network_can_be_tuned_and_quantized(digits, tiny_classifier, tm
         classifier = step.apply(classifier, context_for(digits, tmp_path / str(number)))
     decoded = mgn.decode(mgn.encode(classifier))
     assert decoded.widths == {"0": 4, "3": 8, "7": 8}
-    pixels = np.array(digits.test.images[:100])
+    pixels = digits.test.take(slice(100))
     assert np.array_equal(decoded.logits(pixels), mgn.settle(classifier).logits(pixels))
 
 

@@ -117,7 +117,7 @@ def test_the_file_holds_the_same_weights(run, tiny_classifier, digits, shared, c
     data = mgn.encode(clustered)
     decoded = mgn.decode(data)
     assert mgn.encode(decoded) == data, "settling twice changes nothing"
-    pixels = np.array(digits.test.images[:64])
+    pixels = digits.test.take(slice(64))
     np.testing.assert_allclose(decoded.logits(pixels), clustered.logits(pixels), rtol=0.02, atol=0.02)
     assert decoded.nonzeros() == clustered.nonzeros()
 
@@ -150,7 +150,7 @@ def test_tune_moves_centroids_and_leaves_indices_and_zeros(run, tiny_classifier,
 
 def test_tuning_centroids_helps_a_trained_network(run, tiny_classifier, digits):
     def right(classifier):
-        pixels = np.array(digits.validation.images)
+        pixels = digits.validation.take(slice(None))
         return (classifier.logits(pixels).argmax(1) == digits.validation.labels).mean()
 
     trained = run("tune=8,lr=0.1", tiny_classifier)

@@ -116,7 +116,7 @@ def test_sensitivity_is_squared_weight_times_mean_squared_gradient(tiny_classifi
             moved = tiny_classifier.copy()
             with torch.no_grad():
                 moved.weighted()["7"].weight[place] += sign * step
-            scores = torch.from_numpy(moved.logits(np.array(digits.train.images[index : index + 1]))).double()
+            scores = torch.from_numpy(moved.logits(digits.train.take(slice(index, index + 1)))).double()
             losses.append(-float(torch.log_softmax(scores, 1)[0, digits.train.labels[index]]))
         slopes.append((losses[0] - losses[1]) / (2 * step))
     expected = float(weight[place]) ** 2 * np.mean(np.square(slopes))

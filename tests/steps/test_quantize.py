@@ -112,14 +112,14 @@ def test_what_was_measured_comes_back_from_the_file(apply, digits, recipe):
     data = mgn.encode(live)
     decoded = mgn.decode(data)
     assert mgn.encode(decoded) == data
-    pixels = np.array(digits.test.images[:60])
+    pixels = digits.test.take(slice(60))
     np.testing.assert_allclose(
         decoded.logits(pixels), live.logits(pixels), rtol=0, atol=0.05
     )  # at most a step of the last grid
 
 
 def test_layerwise_is_better_than_nearest_and_the_means_are_right(apply, digits, trained):
-    pixels = np.array(digits.validation.images)
+    pixels = digits.validation.take(slice(None))
     wanted = trained.logits(pixels)
 
     def distance(text):
@@ -255,7 +255,7 @@ def test_a_layer_without_weights_that_matter_costs_nothing(trained, digits):
     first = next(iter(quiet.weighted()))
     with torch.no_grad():
         quiet.weighted()[first].weight.zero_()
-    pixels = np.array(digits.validation.images[:64])
+    pixels = digits.validation.take(slice(64))
     assert layer_divergences(quiet, 3, pixels)[first] == 0
     loud, soft = layer_divergences(trained, 2, pixels), layer_divergences(trained, 6, pixels)
     assert all(loud[name] > soft[name] >= -1e-9 for name in loud)

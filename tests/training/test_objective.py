@@ -30,7 +30,7 @@ def other(classifier, seed):
 
 def test_the_loss_is_hintons(tiny_classifier, digits):
     teacher = other(tiny_classifier, 5)
-    pixels = torch.from_numpy(digits.train.images[:32].copy())
+    pixels = torch.from_numpy(digits.train.take(slice(32)))
     labels = torch.from_numpy(digits.train.labels[:32])
     logits = torch.from_numpy(tiny_classifier.logits(pixels.numpy()))
     answers = torch.from_numpy(teacher.logits(pixels.numpy()))
@@ -41,7 +41,7 @@ def test_the_loss_is_hintons(tiny_classifier, digits):
 
 
 def test_features_and_terms_are_added(tiny_classifier, digits):
-    pixels = torch.from_numpy(digits.train.images[:8].copy())
+    pixels = torch.from_numpy(digits.train.take(slice(8)))
     labels = torch.from_numpy(digits.train.labels[:8])
     objective = Objective(Teacher(other(tiny_classifier, 5), 0.0, features=2.0), (Shrink(),))
     with objective.bind(tiny_classifier.network, "cpu") as loss:
@@ -75,7 +75,7 @@ def test_a_student_comes_closer_to_its_teacher(tiny_classifier, digits, tmp_path
     teacher = parse_step("tune=8,lr=0.1").apply(tiny_classifier, context_for(digits, tmp_path / "teacher"))
     step = parse_step("tune=8,lr=0.1,teacher=parent,weight=1")
     student = step.apply(other(tiny_classifier, 9), context_for(digits, tmp_path / "student", teacher))
-    pixels = digits.validation.images[:]
+    pixels = digits.validation.take(slice(None))
     agree = (student.logits(pixels).argmax(1) == teacher.logits(pixels).argmax(1)).mean()
     assert agree > 0.7  # a tenth by chance
 

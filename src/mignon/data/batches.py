@@ -1,4 +1,4 @@
-"""Batches out of the uint8 map, with crop and flip folded into the gather.
+"""Batches of uint8 images, with crop and flip as one gather.
 
 Row and column numbers of every crop, mirrored where it is flipped and reflected at the border, make one index array;
 one `take` moves the pixels. Tried and slower: a padded buffer and a strided copy for each crop (2x).
@@ -30,18 +30,18 @@ def steps_per_epoch(images: int, wanted: int) -> int:
     return images // batch_size(images, wanted)
 
 
-def gather(images: np.ndarray, chosen: np.ndarray, augment: Augment, generator: np.random.Generator) -> np.ndarray:
-    """The chosen images, each cropped and flipped by its own draw: uint8 B x H x W x C."""
-    count, (height, width, channels) = len(chosen), images.shape[1:]
+def augmented(images: np.ndarray, augment: Augment, generator: np.random.Generator) -> np.ndarray:
+    """Each image cropped and flipped by its own draw: uint8 B x H x W x C."""
+    count, height, width, channels = images.shape
     pad = min(augment.pad, height - 1, width - 1)
     if not pad and not augment.flip:
-        return images[chosen]
+        return images
     top, left = generator.integers(0, 2 * pad + 1, size=(2, count))
     flipped = generator.random(count) < (0.5 if augment.flip else 0.0)
     rows = _reflected(height, pad)[top[:, None] + np.arange(height)]
     columns = left[:, None] + np.arange(width)
     columns = _reflected(width, pad)[np.where(flipped[:, None], columns[:, ::-1], columns)]
-    starts = chosen[:, None] * (height * width) + rows * width
+    starts = np.arange(count)[:, None] * (height * width) + rows * width
     pixels = images.reshape(-1, channels).view(f"V{channels}").reshape(-1)  # a pixel is one item: it moves as a whole
     moved = pixels.take(starts[:, :, None] + columns[:, None, :])
     return moved.view(np.uint8).reshape(count, height, width, channels)
@@ -57,4 +57,4 @@ def _reflected(size: int, pad: int) -> np.ndarray:
 def in_order(split: Split, batch: int = 500) -> Iterator[np.ndarray]:
     """All images of a split in order, for measuring: uint8 B x H x W x C."""
     for first in range(0, len(split), batch):
-        yield np.array(split.images[first : first + batch])
+        yield split.take(slice(first, first + batch))

@@ -65,7 +65,7 @@ def contact_sheet(images: ImageSet, per_class: int = 10, cell: int = 48) -> Imag
     sheet = Image.new("RGB", (per_class * (cell + 2), rows * (cell + 2)), "white")
     for label in range(rows):
         for column, i in enumerate(np.flatnonzero(images.train.labels == label)[:per_class]):
-            tile = thumbnail(images.train.images[i]).resize((cell, cell), Image.Resampling.NEAREST)
+            tile = thumbnail(images.train.take(slice(i, i + 1))[0]).resize((cell, cell), Image.Resampling.NEAREST)
             sheet.paste(tile, (column * (cell + 2), label * (cell + 2)))
     return sheet
 

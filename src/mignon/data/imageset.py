@@ -12,15 +12,19 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Decoded images (uint8 N x H x W x C, usually a memory map), labels (int64 N) and file names."""
+    """Images behind `take`, their labels (int64 N) and file names. Nobody else reads `store` (usually a memory map)."""
 
     name: str
-    images: np.ndarray
+    store: np.ndarray
     labels: np.ndarray
     names: list[str]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, indices: np.ndarray | slice) -> np.ndarray:
+        """These images in this order, copied into memory: uint8 N x H x W x C."""
+        return np.array(self.store[indices])
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def choose_model(seen: Look, pixels: int) -> tuple[str, str]:
 
 def input_spec(train: Split, spec: InputSpec) -> InputSpec:
     """The same input with mean and std of the training images (of x/255, three decimals)."""
-    sample = train.images[:: max(1, len(train) // 5000)].astype(np.float64) / 255
+    sample = train.take(slice(None, None, max(1, len(train) // 5000))).astype(np.float64) / 255
     mean = tuple(round(float(x), 3) for x in sample.mean((0, 1, 2)))
     std = tuple(max(0.01, round(float(x), 3)) for x in sample.std((0, 1, 2)))
     return InputSpec(spec.height, spec.width, spec.channels, mean, std, spec.resize)

@@ -145,7 +145,7 @@ class Pipeline:
         buffer = BytesIO()
         np.savez_compressed(
             buffer,
-            images=np.array(self.images.test.images[flips]),
+            images=self.images.test.take(flips),
             labels=labels[flips],
             before=before[flips],
             after=after[flips],

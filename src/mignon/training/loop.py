@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, batch_size, gather, in_order, steps_per_epoch
+from mignon.data.batches import Augment, augmented, batch_size, in_order, steps_per_epoch
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
@@ -189,7 +189,7 @@ def _batches(
     size = batch_size(len(train), batch)
     for step in steps:
         chosen = order[step * size : (step + 1) * size]
-        yield chosen, gather(train.images, chosen, augment, np.random.default_rng([seed, epoch, step]))
+        yield chosen, augmented(train.take(chosen), augment, np.random.default_rng([seed, epoch, step]))
 
 
 def validate(classifier: Classifier, split: Split, device: str) -> tuple[float, float]:

@@ -87,7 +87,7 @@ def fisher_saliency(classifier: Classifier, train: Split, seed: int, images: int
     chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(images, len(train)), replace=False))
     with one_thread():
         for index in chosen:
-            pixels = to_network(np.array(train.images[index : index + 1]), plain.input)
+            pixels = to_network(train.take(slice(index, index + 1)), plain.input)
             loss = F.cross_entropy(plain.network(pixels), torch.from_numpy(train.labels[index : index + 1]))
             for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values()))):
                 squares[name] += gradient.square()

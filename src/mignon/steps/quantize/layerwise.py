@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, fx
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, gather
 from mignon.data.imageset import Split
 from mignon.data.inputs import to_network
 from mignon.models.activations import ActivationGrid
@@ -31,7 +30,7 @@ def calibration_pixels(classifier: Classifier, train: Split, seed: int) -> np.nd
     count = min(len(train), max(32, min(IMAGES, MEMORY // largest)))
     generator = np.random.default_rng(seed)
     chosen = np.sort(generator.choice(len(train), count, replace=False))
-    return gather(train.images, chosen, Augment(), generator)
+    return train.take(chosen)
 
 
 def walk(

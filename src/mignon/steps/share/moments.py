@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, gather
 from mignon.data.inputs import to_network
 from mignon.rules.linear import Scale, integers, numbers
 from mignon.rules.pieces import cut
@@ -56,7 +55,7 @@ def second_moments(classifier: Classifier, names: list[str], context: Context) -
     generator = np.random.default_rng(context.seed)
     count = min(CALIBRATION, len(context.train))
     chosen = np.sort(generator.choice(len(context.train), count, replace=False))
-    pixels = gather(context.train.images, chosen, Augment(), generator)
+    pixels = context.train.take(chosen)
     device = next(classifier.network.parameters()).device
     try:
         with torch.no_grad():
