@@ -15,7 +15,7 @@ from common import bar, shared_data, unpacked
 from mignon import mgn
 from mignon.classifier import load_safetensors
 from mignon.data.inputs import read_pixels
-from mignon.models.graph import absorb, weight_rule
+from mignon.models.weights import absorb, weight_rule
 
 TOP1 = 82.86  # percent, measured when the shared data were made
 OWN_BYTES = {"values": 96_871, "indices": 499_404, "other parameters": 273_352, "container and rest": 171_215}

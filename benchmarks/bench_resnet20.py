@@ -13,7 +13,7 @@ from common import bar, shared_data, unpacked
 
 from mignon import mgn
 from mignon.classifier import load_safetensors
-from mignon.models.graph import weight_rule
+from mignon.models.weights import weight_rule
 
 program = Path(sys.executable).with_name("mignon")
 data = unpacked("cifar10-jpeg")

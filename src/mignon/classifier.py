@@ -20,19 +20,9 @@ from mignon.files import machine_errors, write_atomic
 from mignon.importing import adapt
 from mignon.models import build
 from mignon.models.activations import grids_of, insert_grids
-from mignon.models.graph import (
-    WEIGHTED,
-    absorb,
-    blocks,
-    clone,
-    connect,
-    latent_weight,
-    place,
-    rules_of,
-    set_rule,
-    trace,
-)
+from mignon.models.graph import blocks, clone, place, trace
 from mignon.models.narrow import initialized, narrow
+from mignon.models.weights import absorb, connect, latent_weight, rules_of, set_rule
 from mignon.rules import build_rule
 
 ALIASES = {"mobilenet": "mobilenetv1"}
@@ -90,7 +80,7 @@ class Classifier:
 
     def weighted(self) -> dict[str, Any]:
         """The convolutions and linear layers by name, in the order of the graph."""
-        return {b.name: b.module for b in blocks(self.network) if isinstance(b.module, WEIGHTED)}
+        return {b.name: b.module for b in blocks(self.network) if b.weighted}
 
     def weights(self) -> dict[str, Tensor]:
         """Their weights (out x in x kh x kw or out x in) before any rounding; pruned ones are zero."""

@@ -14,7 +14,7 @@ from mignon.data.inputs import InputSpec
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
 from mignon.importing import INTEGERS, mobilenetv2_name
-from mignon.models.graph import weight_rule
+from mignon.models.weights import weight_rule
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 

@@ -6,7 +6,7 @@ from helpers import context_for
 
 from mignon import mgn
 from mignon.measure.storage import CHOICES, numbers_of, storage_forms
-from mignon.models.graph import rules_of
+from mignon.models.weights import rules_of
 from mignon.steps import parse_recipe
 
 COLUMNS = ("values", "indices", "side", "other", "header")

@@ -10,8 +10,9 @@ import torch
 from mignon import mgn
 from mignon.classifier import fresh
 from mignon.data.inputs import InputSpec
-from mignon.models.graph import blocks, set_rule, weight_rule
+from mignon.models.graph import blocks
 from mignon.models.reads import read_channels
+from mignon.models.weights import set_rule, weight_rule
 from mignon.rules.float32 import Float32
 from mignon.rules.scaled import Scaled
 

@@ -9,20 +9,12 @@ from torch import nn
 
 from mignon.classifier import parameter_count
 from mignon.errors import ModelError
+from mignon.measure.cost import layers, peak_activation_bytes
 from mignon.models import build, parse_model
 from mignon.models.activations import ActivationGrid, grids_of, insert_grids, remove_grids
-from mignon.models.graph import (
-    absorb,
-    blocks,
-    clone,
-    layers,
-    norm_gain,
-    peak_activation_bytes,
-    set_rule,
-    shapes,
-    trace,
-)
+from mignon.models.graph import blocks, clone, shapes, trace
 from mignon.models.layers import Add, GlobalAverage
+from mignon.models.weights import absorb, norm_gain, set_rule
 from mignon.registry import MODELS
 from mignon.rules.grid import Grid
 from mignon.rules.scales import scale
@@ -136,7 +128,7 @@ def test_every_family_keeps_the_contract(capsys):
             found = blocks(network)
             assert found[0].kind == "input" and [n.op for n in found[-1].end.users] == ["output"]
             weighted = sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in network.modules())
-            assert sum(b.kind in ("conv", "linear") for b in found) == weighted
+            assert sum(b.weighted for b in found) == weighted
             assert MODELS[family].summary
             checked += 1
     with capsys.disabled():
@@ -225,10 +217,10 @@ def test_squeezenet_pools_as_published_and_takes_small_pictures_too(stride, pixe
 def test_a_deeper_network_has_its_layers_in_the_order_of_its_name():
     for depth in (11, 13, 16, 19):
         found = blocks(trace(build(f"vgg{depth}-cifar", {}, 10, 3)))
-        assert sum(b.kind in ("conv", "linear") for b in found) == depth
+        assert sum(b.weighted for b in found) == depth
     for depth in (14, 20, 32, 44, 56, 110):
         found = blocks(trace(build(f"resnet{depth}-cifar", {"shortcut": "a"}, 10, 3)))
-        assert sum(b.kind in ("conv", "linear") for b in found) == depth
+        assert sum(b.weighted for b in found) == depth
 
 
 def test_a_fire_module_reads_two_activated_halves_and_needs_memory_for_both():
@@ -358,7 +350,7 @@ def test_quantized_weights_absorb_batchnorm_without_any_change():
     network = lively(trace(build("digits-cnn", {}, 10, 1)))
     images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     for block in blocks(network):
-        if block.kind in ("conv", "linear"):
+        if block.weighted:
             weight = block.module.weight
             rule = Grid({"rule": "grid", "bits": 4}, tuple(weight.shape))
             rule.choose_scales(weight, norm_gain(network, block))

@@ -14,7 +14,7 @@ import mignon
 from mignon.cli.start import run
 from mignon.coding import Layout
 from mignon.files import write_json
-from mignon.models.graph import set_rule, weight_rule
+from mignon.models.weights import set_rule, weight_rule
 from mignon.registry import RULES, STEPS
 from mignon.report.analysis import BARS, BINS, analyze, correlation, drift, histograms, scales, uses
 from mignon.report.analysis_pictures import draw

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mignon.errors import FormatError
-from mignon.models.graph import set_rule
+from mignon.models.weights import set_rule
 from mignon.rules import build_rule
 from mignon.rules.codebook import TOP, Codebook
 from mignon.rules.scales import scale

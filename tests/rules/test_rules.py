@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mignon.coding import Layout
 from mignon.errors import FormatError
-from mignon.models.graph import set_rule
+from mignon.models.weights import set_rule
 from mignon.registry import RULES
 from mignon.rules import Rule, build_rule
 from mignon.rules.accumulator import Accumulator

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mignon.errors import FormatError
-from mignon.models.graph import set_rule
+from mignon.models.weights import set_rule
 from mignon.rules import build_rule
 from mignon.rules.float32 import Float32
 from mignon.rules.linear import affine

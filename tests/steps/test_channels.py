@@ -13,9 +13,9 @@ from mignon import mgn
 from mignon.classifier import fresh, load_safetensors, save_safetensors
 from mignon.data.look import neutral_spec
 from mignon.errors import FormatError, ModelError, RecipeError
-from mignon.models.graph import layers, trace
-from mignon.models.layers import Add, Concat, GlobalAverage, conv_bn
-from mignon.models.narrow import couple, is_depthwise, narrow, widths_of
+from mignon.measure.cost import layers
+from mignon.models.layers import Add, Concat, conv_bn
+from mignon.models.narrow import couple, is_depthwise, widths_of
 from mignon.progress import Quiet
 from mignon.registry import MODELS
 from mignon.steps import Context, parse_recipe
@@ -214,17 +214,6 @@ def test_integers_are_not_cut(tiny_classifier):
         parse_recipe(["prune-channels=0.5,by=hope"])
 
 
-def test_modules_that_channels_cannot_be_followed_through_are_named():
-    network = trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.PixelShuffle(2), GlobalAverage(), nn.Linear(1, 2)))
-    with pytest.raises(ModelError, match="PixelShuffle"):
-        couple(network, 3)
-    with pytest.raises(ModelError, match="PixelShuffle"):
-        narrow(network, {"0": 2}, 3)
-
-
-@pytest.mark.parametrize(
-    ("family", "options"), [n for n in NETWORKS if n[1].get("shortcut") != "a" and n[0] != "branches"]
-)
 def test_groups_are_those_of_torch_pruning(family, options):
     """Its graph comes from autograd; it does not see that padding shifts channels (option A), and counts depthwise
     weights for both of their sides."""

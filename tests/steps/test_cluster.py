@@ -14,7 +14,7 @@ from mignon import mgn
 from mignon.classifier import load_safetensors, save_safetensors
 from mignon.coding.forms import entropy_bits
 from mignon.errors import RecipeError
-from mignon.models.graph import weight_rule
+from mignon.models.weights import weight_rule
 from mignon.steps import parse_recipe, parse_step
 from mignon.steps.cluster.kmeans import STARTS, kmeans, nearest
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mignon import mgn
 from mignon.errors import RecipeError
-from mignon.models.graph import layers
+from mignon.measure.cost import layers
 from mignon.progress import Quiet
 from mignon.steps import parse_recipe
 from mignon.steps.prune.gradual import sparsity

@@ -17,7 +17,7 @@ from mignon.classifier import fresh, rebuild
 from mignon.data.inputs import InputSpec
 from mignon.errors import ModelError, RecipeError
 from mignon.models.activations import ActivationGrid, grids_of
-from mignon.models.graph import latent_weight, norm_gain, weight_rule
+from mignon.models.weights import latent_weight, norm_gain, weight_rule
 from mignon.registry import RULES
 from mignon.rules.grid import Grid
 from mignon.steps import parse_recipe, parse_step

@@ -10,7 +10,7 @@ from helpers import context_for
 
 from mignon.errors import RecipeError
 from mignon.models.activations import grids_of
-from mignon.models.graph import weight_rule
+from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
 from mignon.steps import parse_recipe, parse_step, write_step
 

@@ -10,7 +10,7 @@ from mignon import mgn
 from mignon.cli.start import run
 from mignon.coding import Layout
 from mignon.errors import FormatError, RecipeError
-from mignon.models.graph import set_rule
+from mignon.models.weights import set_rule
 from mignon.registry import RULES, STEPS
 from mignon.rules import Rule
 

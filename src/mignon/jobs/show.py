@@ -12,9 +12,10 @@ from mignon.errors import DataError, ModelError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import check_classes
 from mignon.jobs.sensitivity import layer_table
+from mignon.measure.cost import layers as layer_costs
+from mignon.measure.cost import peak_activation_bytes
 from mignon.measure.storage import CHOICES, storage_forms
-from mignon.models import graph, parse_model
-from mignon.models.graph import peak_activation_bytes
+from mignon.models import parse_model
 from mignon.progress import Quiet, Screen
 from mignon.registry import MODELS
 from mignon.runs import find_run, runs_root
@@ -103,7 +104,7 @@ def _sensitivity(thing: str | Path, data: str | None, screen: Screen) -> dict[st
 
 
 def _network(classifier: Classifier) -> dict[str, Any]:
-    rows = graph.layers(classifier.network, classifier.size)
+    rows = layer_costs(classifier.network, classifier.size)
     bits = classifier.activation_bits or 32
     return {
         "family": classifier.family,

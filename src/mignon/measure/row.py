@@ -8,8 +8,8 @@ import numpy as np
 from mignon.classifier import Classifier
 from mignon.data.batches import in_order
 from mignon.data.imageset import Split
+from mignon.measure.cost import layers, peak_activation_bytes
 from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, wilson
-from mignon.models.graph import layers, peak_activation_bytes
 from mignon.progress import Screen
 
 NOISE = 0.05  # p above which a change is called noise

@@ -8,7 +8,7 @@ import numpy as np
 from mignon.classifier import Classifier
 from mignon.coding.forms import FORMS, Form, best_gaps, entropy_bits
 from mignon.models.activations import grids_of
-from mignon.models.graph import rules_of
+from mignon.models.weights import rules_of
 from mignon.rules import Rule
 from mignon.rules.float32 import Float32
 

@@ -16,7 +16,8 @@ from mignon.errors import FormatError, MignonError, ModelError
 from mignon.mgn.layout import CHECKS, DICTIONARY, MAGIC, MAX_HEADER, VERSION, fingerprint
 from mignon.mgn.settle import accumulator_scales, stored_tensors
 from mignon.models.activations import grids_of
-from mignon.models.graph import Block, blocks, set_rule
+from mignon.models.graph import Block, blocks
+from mignon.models.weights import set_rule
 from mignon.registry import CODERS
 from mignon.rules import build_rule
 from mignon.rules.accumulator import Accumulator

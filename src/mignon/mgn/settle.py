@@ -8,8 +8,9 @@ import torch
 
 from mignon.classifier import Classifier
 from mignon.models.activations import STEPS, input_grid
-from mignon.models.graph import Block, absorb, blocks, connect, set_rule, weight_rule
+from mignon.models.graph import Block, blocks
 from mignon.models.reads import read_channels
+from mignon.models.weights import absorb, connect, set_rule, weight_rule
 from mignon.rules import Rule
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.float32 import Float32
@@ -68,7 +69,7 @@ def _put_under(rule: Rule, module: Any, tensor: str, latent: torch.Tensor) -> No
 def stored_tensors(found: list[Block]) -> Iterator[tuple[Block, Any, str]]:
     """The tensors of a settled network in the order of the file: weight, then bias, block by block."""
     for block in found:
-        if block.kind in ("conv", "linear") and block.module is not None:
+        if block.weighted and block.module is not None:
             yield block, block.module, "weight"
             if block.module.bias is not None:
                 yield block, block.module, "bias"

@@ -12,7 +12,8 @@ from mignon.coding.bits import write_varint
 from mignon.mgn.layout import MAGIC, VERSION, deflate, fingerprint
 from mignon.mgn.settle import settle, stored_tensors
 from mignon.models.activations import grids_of
-from mignon.models.graph import blocks, weight_rule
+from mignon.models.graph import blocks
+from mignon.models.weights import weight_rule
 
 
 def encode(classifier: Classifier) -> bytes:

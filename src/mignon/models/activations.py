@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mignon.models.graph import blocks, rules_of
+from mignon.models.graph import blocks
+from mignon.models.ops import Operation, operation, register
+from mignon.models.weights import rules_of
 from mignon.rules.scales import LARGEST_OCTAVE, learned_scale, scale
 
 PREFIX = "grids"
@@ -62,6 +64,9 @@ class ActivationGrid(nn.Module):
         self.zero.fill_(max(0, min(levels, round(-low / float(scale(self.k, STEPS))))))
 
 
+register(ActivationGrid, Operation("grid", lambda: ActivationGrid(8), integer="grid"))
+
+
 def insert_grids(network: fx.GraphModule, bits: int) -> dict[str, ActivationGrid]:
     """Add an (uncalibrated) grid behind the input and every fused block, in place; by name of the block."""
     grids: dict[str, ActivationGrid] = {}
@@ -97,12 +102,13 @@ def grids_of(network: fx.GraphModule) -> dict[str, ActivationGrid]:
 
 
 def input_grid(network: fx.GraphModule, source: fx.Node) -> ActivationGrid | None:
-    """The grid that the values of a node lie on: the nearest one before it, through pooling, padding and reshaping."""
+    """The grid that the values of a node lie on: the nearest one before it, through what keeps values on their grid."""
     while source.op == "call_module":
         module = network.get_submodule(str(source.target))
         if isinstance(module, ActivationGrid):
             return module
-        if len(source.all_input_nodes) != 1 or isinstance(module, (nn.Conv2d, nn.Linear)):
+        row = operation(module)
+        if row is None or not row.on_grid or len(source.all_input_nodes) != 1:
             return None
         source = source.all_input_nodes[0]
     return None

@@ -1,48 +1,85 @@
-"""One view of a network as a plain list of fused blocks; folding, activation grids, cost and export share it."""
+"""One view of a network as a plain list of fused blocks; rules, activation grids, cost and export share it."""
 
 import copy
-import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from mignon.errors import ModelError
-from mignon.models.layers import Add, Concat, GlobalAverage
-from mignon.rules import Rule
-
-ACTIVATIONS = (nn.ReLU, nn.ReLU6)
-WEIGHTED = (nn.Conv2d, nn.Linear)
-VIEWS = (nn.Identity, nn.Flatten, nn.Dropout)
-JOINS = (Add, Concat, GlobalAverage, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+from mignon.models.ops import is_convolution, operation, output_shape, role
 
 
 class _Tracer(fx.Tracer):
     """Every module without children is one operation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not any(True for _ in m.children())
+        return operation(m) is not None or not any(True for _ in m.children())
 
 
 def trace(network: nn.Module) -> fx.GraphModule:
-    """The network as a list of module calls; the names of its weights stay. Raises ModelError for other operations."""
+    """The network as a list of module calls; the names of its weights stay.
+
+    Raises ModelError for what is no module call, a module whose meaning `ops.py` does not know, and numbers that no
+    block would store.
+    """
     graph = _Tracer().trace(network)
+    modules = dict(network.named_modules())
     for node in graph.nodes:
         if node.op not in ("placeholder", "call_module", "output"):
             raise ModelError(
                 f"the network uses {node.name} outside of a module", "use the modules of mignon.models.layers"
             )
-    return fx.GraphModule(network, graph, type(network).__name__).eval()
+        if node.op == "call_module":
+            _check_known(str(node.target), modules[str(node.target)])
+    traced = fx.GraphModule(network, graph, type(network).__name__).eval()
+    _check_stored(network, traced)
+    return traced
+
+
+def _check_known(name: str, module: nn.Module) -> None:
+    kind, row = type(module).__name__, operation(module)
+    if row is None:
+        raise ModelError(
+            f"{name} is a {kind}, which is not known here", "use the modules of mignon.models.ops, or add a row there"
+        )
+    if row.flaw(module):
+        raise ModelError(f"{name} ({kind}) cannot be used: {row.flaw(module)}", "use it as mignon.models.layers does")
+
+
+def _check_stored(network: nn.Module, traced: fx.GraphModule) -> None:
+    """Raise ModelError for a parameter or buffer of `network` that the blocks of the trace do not store."""
+    found = blocks(traced)
+    names = Counter(name for block in found for name in (block.name, block.norm) if name)
+    for name, times in names.items():
+        if times > 1 and any(True for _ in traced.get_submodule(name).parameters()):
+            raise ModelError(f"{name} is used {times} times, but stored once for each", "give each use its own module")
+    stored = {n for b in found if b.weighted for n in (b.name, b.norm)}
+    for name, module in network.named_modules():
+        passing = module._non_persistent_buffers_set
+        own = [n for n, _ in module.named_parameters(recurse=False)]
+        own += [n for n, _ in module.named_buffers(recurse=False) if n not in passing]
+        if own and name not in stored and not _inside_rule(name, stored):
+            kind = type(module).__name__
+            raise ModelError(
+                f"no file would store {f'{name}.' if name else ''}{own[0]} ({kind})",
+                "numbers are stored of convolutions and linear layers, and of a BatchNorm that alone follows one",
+            )
+
+
+def _inside_rule(name: str, stored: set[str | None]) -> bool:
+    return name.partition(".parametrizations.")[0] in stored
 
 
 @dataclass
 class Block:
-    """A convolution, linear layer, add, concat or average, with its BatchNorm and activation; or the input."""
+    """The input, or a convolution, linear layer, join, average or lone activation, with BatchNorm and activation."""
 
     name: str  # of the main module; "input" for the input
-    kind: str  # conv, linear, join, input
+    kind: str  # conv, linear, join, activation, input
     module: Any  # the main module; None for the input
     nodes: list[fx.Node]  # main, then BatchNorm and activation where there are
     norm: str | None = None
@@ -54,37 +91,38 @@ class Block:
         """The node whose value leaves the block."""
         return self.nodes[-1]
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it is a convolution or linear layer."""
+        return self.kind in ("conv", "linear")
+
 
 def blocks(network: fx.GraphModule) -> list[Block]:
-    """The fused blocks in order. Max-pool, reshape and padding stay outside."""
+    """The fused blocks in order: whatever makes values that lie on no grid of its inputs begins one.
+
+    Maximum, reshape and padding stay outside.
+    """
     modules = dict(network.named_modules())
-    found = []
+    found, fused = [], set()
     for node in network.graph.nodes:
         if node.op == "placeholder":
             found.append(Block("input", "input", None, [node]))
-        if node.op != "call_module":
+        if node.op != "call_module" or node in fused:
             continue
         module = modules[node.target]
-        kind = (
-            "conv"
-            if isinstance(module, nn.Conv2d)
-            else "linear"
-            if isinstance(module, nn.Linear)
-            else "join"
-            if isinstance(module, JOINS)
-            else None
-        )
+        kind = _kind(module)
         if kind is None:
             continue
         block = Block(node.target, kind, module, [node], sources=list(node.all_input_nodes))
-        for wanted in (nn.BatchNorm2d, ACTIVATIONS):
+        for wanted in ("norm", "activation"):
             follower = _only_user(block.end)
-            if follower is None or follower.op != "call_module":
+            if follower is None or follower.op != "call_module" or kind == "activation":
                 break
             candidate = modules[follower.target]
-            if isinstance(candidate, wanted) and not (wanted is nn.BatchNorm2d and kind == "join"):
+            if role(candidate) == wanted and (wanted == "activation" or block.weighted):
                 block.nodes.append(follower)
-                if wanted is nn.BatchNorm2d:
+                fused.add(follower)
+                if wanted == "norm":
                     block.norm = str(follower.target)
                 else:
                     block.activation = candidate
@@ -92,83 +130,30 @@ def blocks(network: fx.GraphModule) -> list[Block]:
     return found
 
 
+def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls; None for the input and the output."""
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _kind(module: nn.Module) -> str | None:
+    """What a block that this module begins is called; None for what begins none."""
+    row = operation(module)
+    if row is None or row.on_grid or row.role in ("norm", "grid"):
+        return None
+    if row.role == "weights":
+        return "conv" if is_convolution(module) else "linear"
+    return "activation" if row.role == "activation" else "join"
+
+
 def _only_user(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def norm_gain(network: fx.GraphModule, block: Block) -> Tensor | None:
-    """gamma / sqrt(var + eps) of the block's BatchNorm in double precision, or None."""
-    if block.norm is None:
-        return None
-    norm: Any = network.get_submodule(block.norm)
-    return norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
-
-
-def weight_rule(module: Any, tensor: str = "weight") -> Rule | None:
-    """The rule on a weight, or None for a plain float tensor."""
-    if parametrize.is_parametrized(module, tensor):
-        return module.parametrizations[tensor][0]
-    return None
-
-
-def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
-    """The float numbers that training moves, zero where a rule says that nothing is kept."""
-    rule = weight_rule(module, tensor)
-    if rule is None:
-        return getattr(module, tensor).detach()
-    return rule.latent(module.parametrizations[tensor].original.detach())
-
-
-def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:
-    """Put a weight under a rule (replacing the one before); `latent` is what training will move."""
-    if parametrize.is_parametrized(module, tensor):
-        parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
-    setattr(module, tensor, nn.Parameter(latent.detach().clone(), requires_grad=True))
-    parametrize.register_parametrization(module, tensor, rule.train(module.training), unsafe=True)
-
-
-def rules_of(network: fx.GraphModule) -> dict[str, Rule]:
-    """All rules by the name of their tensor (`conv1.weight`), in the order of the graph."""
-    found = {}
-    for block in blocks(network):
-        for tensor in ("weight", "bias") if isinstance(block.module, WEIGHTED) else ():
-            rule = weight_rule(block.module, tensor)
-            if rule is not None:
-                found[f"{block.name}.{tensor}"] = rule
-    return found
-
-
-def connect(network: fx.GraphModule) -> None:
-    """Let every rule find the rules that it reads from; after rules were put on or replaced."""
-    rules = rules_of(network)
-    for rule in rules.values():
-        rule.connect(rules)
-
-
-def refit(network: fx.GraphModule) -> None:
-    """Make the stored numbers follow the latent weights and the BatchNorm of this moment (after training steps)."""
-    with torch.no_grad():
-        for module in network.modules():
-            follow: Any = getattr(module, "follow", None)
-            if follow is not None:
-                follow()
-        for block in blocks(network):
-            if block.module is None or block.kind == "join":
-                continue
-            rule = weight_rule(block.module)
-            if rule is not None:
-                rule.align(norm_gain(network, block))
-                rule.fit(block.module.parametrizations["weight"].original)
-            rule = weight_rule(block.module, "bias") if block.module.bias is not None else None
-            if rule is not None:
-                rule.fit(block.module.parametrizations["bias"].original)
 
 
 def place(network: fx.GraphModule, device: str | torch.device = "cpu") -> fx.GraphModule:
     """Move to a device, convolution weights with channels last in memory (in place)."""
     network.to(device)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if is_convolution(module):
             for parameter in module.parameters(recurse=True):
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.to(memory_format=torch.channels_last)
@@ -187,138 +172,23 @@ def clone(network: fx.GraphModule) -> fx.GraphModule:
     return network
 
 
-def absorb(network: fx.GraphModule) -> fx.GraphModule:
-    """A copy without BatchNorm: its gain goes into the weight's rule or the weight, its shift into the bias."""
-    network = clone(network)
-    with torch.no_grad():
-        for block in blocks(network):
-            if block.norm is None or block.module is None:
-                continue
-            module: Any = block.module
-            norm: Any = network.get_submodule(block.norm)
-            gain = norm_gain(network, block)
-            assert gain is not None, "a block with BatchNorm has a gain"
-            bias = norm.bias.double() - norm.running_mean.double() * gain
-            if module.bias is not None:
-                bias = bias + module.bias.double() * gain
-            rule, latent = weight_rule(module), latent_weight(module)
-            scaled = (latent.double() * gain.reshape(-1, *[1] * (latent.dim() - 1))).float()
-            if rule is None:
-                module.weight = nn.Parameter(scaled)
-            else:
-                set_rule(module, rule.absorb(latent, gain), scaled)
-            if weight_rule(module, "bias") is not None:
-                parametrize.remove_parametrizations(module, "bias")
-            module.bias = nn.Parameter(bias.float())
-            node = block.nodes[1]
-            node.replace_all_uses_with(block.nodes[0])
-            network.graph.erase_node(node)
-    network.delete_all_unused_submodules()
-    network.recompile()
-    connect(network)
-    return network.eval()
-
-
-class _Shapes(fx.Interpreter):
-    def __init__(self, network: fx.GraphModule):
-        super().__init__(network)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        self.shapes[n.name] = tuple(result.shape[1:])
-        return result
-
-
 def shapes(network: fx.GraphModule, channels: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
-    """Output shape of every node for one image, without N. Raises ModelError when the picture is too small."""
-    runner = _Shapes(network)
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            runner.run(torch.zeros(1, channels, height, width, device=next(network.parameters()).device))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"the network cannot take pictures of {height} x {width} ({reason})", "use a larger --image"
-        ) from None
-    finally:
-        network.train(training)
-    return runner.shapes
+    """Output shape of every node for one image, without N, by node name. Nothing is computed.
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One line of `mignon show MODEL`."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-    macs: int
-    weights: int
-    nonzeros: int
-
-
-def layers(network: fx.GraphModule, size: tuple[int, int, int]) -> list[Layer]:
-    """All blocks with output shape (C x H x W), parameters (BatchNorm included), multiply-accumulates (of zero weights
-    too), weights and how many of them are not zero."""
-    known = shapes(network, *size)
-    rows = []
-    for block in blocks(network):
-        shape = known[block.end.name]
-        parameters = macs = weights = nonzeros = 0
-        if isinstance(block.module, WEIGHTED):
-            weight = block.module.weight
-            weights, nonzeros = weight.numel(), int((weight != 0).sum())
-            parameters = weights + (block.module.bias.numel() if block.module.bias is not None else 0)
-            positions = math.prod(known[block.nodes[0].name][1:]) if block.kind == "conv" else 1
-            macs = weights * positions
-        if block.norm is not None:
-            parameters += sum(p.numel() for p in network.get_submodule(block.norm).parameters())
-        rows.append(Layer(block.name, block.kind, shape, parameters, macs, weights, nonzeros))
-    return rows
-
-
-def peak_activation_bytes(network: fx.GraphModule, size: tuple[int, int, int], bits: int = 32) -> int:
-    """Most memory that maps take at one time: layer by layer, activations in place, a map lives until its last use."""
-    known = shapes(network, *size)
-    nodes = list(network.graph.nodes)
+    Raises ModelError when the picture is too small.
+    """
     modules = dict(network.named_modules())
-
-    def in_place(node: fx.Node) -> bool:
-        module = modules.get(str(node.target))
-        return (
-            node.op == "call_module"
-            and not isinstance(module, (*WEIGHTED, *JOINS, nn.MaxPool2d))
-            and (type(module).__name__ != "PadShortcut")
-        )
-
-    def grid_bits(node: fx.Node) -> int:
-        behind: list[Any] = [modules.get(str(user.target)) for user in node.users]
-        return next((m.bits for m in behind if type(m).__name__ == "ActivationGrid"), bits)
-
-    owner: dict[fx.Node, fx.Node] = {}
-    last: dict[fx.Node, int] = {}
-    position = {node: i for i, node in enumerate(nodes)}
-
-    def waited_for(root: fx.Node, after: int) -> bool:
-        return any(position[user] > after for n, o in owner.items() if o is root for user in n.users)
-
-    for i, node in enumerate(nodes):
-        root = owner[node.all_input_nodes[0]] if in_place(node) else node
-        view = isinstance(modules.get(str(node.target)), VIEWS)
-        owner[node] = root if root is node or view or not waited_for(root, i) else node
-        for source in node.all_input_nodes:
-            last[owner[source]] = i
-    alive: dict[fx.Node, int] = {}
-    peak = 0
-    for i, node in enumerate(nodes):
-        if node.op == "output":
-            break
-        if owner[node] is node:
-            alive[node] = -(-math.prod(known[node.name]) * grid_bits(node) // 8)
-        peak = max(peak, sum(alive.values()))
-        alive = {n: size for n, size in alive.items() if last.get(n, -1) > i}
-    return peak
+    known: dict[str, tuple[int, ...]] = {}
+    for node in network.graph.nodes:
+        inputs = [known[source.name] for source in node.args if isinstance(source, fx.Node)]
+        if node.op == "call_module":
+            try:
+                known[node.name] = output_shape(modules[str(node.target)], inputs)
+            except RuntimeError as error:
+                reason = f"{node.target}: {str(error).splitlines()[0]}"
+                raise ModelError(
+                    f"the network cannot take pictures of {height} x {width} ({reason})", "use a larger --image"
+                ) from None
+        else:
+            known[node.name] = inputs[0] if inputs else (channels, height, width)
+    return known

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from mignon.errors import ModelError
-from mignon.models.graph import ACTIVATIONS, WEIGHTED, clone
-from mignon.models.layers import Add, Concat, GlobalAverage, PadShortcut
-
-PASSING = (
-    *ACTIVATIONS, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, GlobalAverage, nn.Flatten,
-    nn.Identity, nn.Dropout,
-)  # fmt: skip
-SIZED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, PadShortcut)
+from mignon.models.graph import clone
+from mignon.models.ops import is_depthwise, is_grouped, is_weighted, operation, resized, role
 
 
 @dataclass(frozen=True)
@@ -36,21 +30,8 @@ class Coupling:
     groups: list[Tensor]
 
 
-def is_depthwise(module: Any) -> bool:
-    """Whether a convolution has one filter for each channel."""
-    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels > 1
-
-
-def is_grouped(module: Any) -> bool:
-    """Whether a convolution has other groups; such layers keep their width."""
-    return isinstance(module, nn.Conv2d) and module.groups > 1 and not is_depthwise(module)
-
-
 def couple(network: fx.GraphModule, channels: int) -> Coupling:
-    """Follow every channel through a network with so many input channels; inputs and logits cannot be removed.
-
-    Raises ModelError for modules through which channels cannot be followed.
-    """
+    """Follow every channel through a network with so many input channels; inputs and logits cannot be removed."""
     parent: list[int] = []
     fixed: list[int] = []
     of: dict[fx.Node, list[int]] = {}
@@ -79,23 +60,19 @@ def couple(network: fx.GraphModule, channels: int) -> Coupling:
         elif is_grouped(module):
             of[node] = new(module.out_channels)
             fixed += sources[0] + of[node]
-        elif isinstance(module, WEIGHTED) and not is_depthwise(module):
+        elif is_weighted(module) and not is_depthwise(module):
             of[node] = new(len(module.weight))
             repeats = module.weight.shape[1] // len(sources[0])
             columns[str(node.target)] = [channel for channel in sources[0] for _ in range(repeats)]
-        elif isinstance(module, Add):
+        elif _ties(module) == "stack":
+            of[node] = [channel for source in sources for channel in source]
+        elif _ties(module) == "pad":
+            of[node] = new(module.before) + sources[0] + new(module.after)
+        else:
             for other in sources[1:]:
                 for a, b in zip(sources[0], other):
                     parent[find(b)] = find(a)
             of[node] = sources[0]
-        elif isinstance(module, Concat):
-            of[node] = [channel for source in sources for channel in source]
-        elif isinstance(module, PadShortcut):
-            of[node] = new(module.before) + sources[0] + new(module.after)
-        elif isinstance(module, PASSING) or is_depthwise(module):
-            of[node] = sources[0]
-        else:
-            raise _unknown(node, module)
     places: dict[int, list[str]] = {}
     for node, members in of.items():
         for channel in dict.fromkeys(map(find, members)):
@@ -106,7 +83,11 @@ def couple(network: fx.GraphModule, channels: int) -> Coupling:
         if channel not in kept:
             groups.setdefault(tuple(names), []).append(channel)
     return Coupling(
-        {str(node.target): numbers(of[node]) for node, module in _modules(network) if isinstance(module, SIZED)},
+        {
+            str(node.target): numbers(of[node])
+            for node, module in _modules(network)
+            if role(module) in ("weights", "norm") or _ties(module) == "pad"
+        },
         {name: numbers(members) for name, members in columns.items()},
         [torch.tensor(group) for group in groups.values()],
     )
@@ -117,9 +98,9 @@ def widths_of(network: fx.GraphModule) -> dict[str, int]:
     channels of padding shortcuts as `NAME.before` and `NAME.after`."""
     widths: dict[str, int] = {}
     for node, module in _modules(network):
-        if isinstance(module, WEIGHTED) and not is_depthwise(module):
+        if is_weighted(module) and not is_depthwise(module):
             widths[str(node.target)] = len(module.weight)
-        elif isinstance(module, PadShortcut):
+        elif _ties(module) == "pad":
             widths |= {f"{node.target}.before": module.before, f"{node.target}.after": module.after}
     return widths
 
@@ -147,30 +128,27 @@ def narrow(network: fx.GraphModule, widths: Mapping[str, Any], channels: int) ->
         elif node.op == "output":
             if inputs != old:
                 raise ModelError(f"only {inputs[0]} of {old[0]} logits are left")
-        elif isinstance(module, WEIGHTED):
+        elif is_weighted(module):
             wide[node], thin[node] = len(module.weight), widths.get(name, len(module.weight))
             if is_depthwise(module):
                 thin[node] = inputs[0]
             if is_grouped(module) and (inputs != old or thin[node] != wide[node]):
                 raise ModelError(f"{name} has groups and cannot be narrower")
             if inputs != old or thin[node] != wide[node]:
-                network.set_submodule(name, _resized(module, old[0], inputs[0], thin[node]))
-        elif isinstance(module, PadShortcut):
+                network.set_submodule(name, resized(module, old[0], inputs[0], thin[node]))
+        elif _ties(module) == "pad":
             wide[node] = module.before + old[0] + module.after
             module.before = widths.get(f"{name}.before", module.before)
             module.after = widths.get(f"{name}.after", module.after)
             thin[node] = module.before + inputs[0] + module.after
-        elif isinstance(module, Concat):
+        elif _ties(module) == "stack":
             wide[node], thin[node] = sum(old), sum(inputs)
-        elif isinstance(module, (Add, *PASSING)):
-            if len(set(inputs)) > 1:
-                raise ModelError(f"{name} cannot add {' and '.join(map(str, inputs))} channels")
-            wide[node], thin[node] = old[0], inputs[0]
-            if isinstance(module, nn.BatchNorm2d) and inputs != old:
-                norm = nn.BatchNorm2d(inputs[0], module.eps, module.momentum, device=module.weight.device)
-                network.set_submodule(name, norm)
         else:
-            raise _unknown(node, module)
+            if len(set(inputs)) > 1:
+                raise ModelError(f"{name} cannot join {' and '.join(map(str, inputs))} channels")
+            wide[node], thin[node] = old[0], inputs[0]
+            if role(module) == "norm" and inputs != old:
+                network.set_submodule(name, resized(module, old[0], inputs[0], inputs[0]))
     return network.eval()
 
 
@@ -178,8 +156,8 @@ def initialized(network: fx.GraphModule) -> fx.GraphModule:
     """A network on the meta device, in memory, with the start values of its layers (in place)."""
     network.to_empty(device="cpu")
     for module in network.modules():
-        if isinstance(module, (*WEIGHTED, nn.BatchNorm2d)):
-            module.reset_parameters()
+        if role(module) in ("weights", "norm"):
+            module.reset_parameters()  # type: ignore[operator]
     return network
 
 
@@ -192,14 +170,6 @@ def _sources(node: fx.Node) -> list[fx.Node]:
     return [source for source in node.args if isinstance(source, fx.Node)]
 
 
-def _unknown(node: fx.Node, module: Any) -> ModelError:
-    return ModelError(f"channels cannot be followed through {node.target} ({type(module).__name__})")
-
-
-def _resized(layer: Any, old: int, inputs: int, outputs: int) -> nn.Module:
-    """A new layer that reads `inputs` channels instead of `old` and has `outputs`."""
-    options = {"bias": layer.bias is not None, "device": layer.weight.device}
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features // old * inputs, outputs, **options)
-    groups = inputs if is_depthwise(layer) else 1
-    return nn.Conv2d(inputs, outputs, layer.kernel_size, layer.stride, layer.padding, layer.dilation, groups, **options)
+def _ties(module: Any) -> str:
+    row = operation(module)
+    return row.ties if row else "same"

@@ -3,16 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from mignon.models.activations import ActivationGrid
-from mignon.models.graph import ACTIVATIONS, shapes
-from mignon.models.layers import Add, Concat, GlobalAverage, PadShortcut
-
-CHANNEL_BY_CHANNEL = (
-    *ACTIVATIONS, ActivationGrid, Add, GlobalAverage, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm2d, nn.Dropout,
-    nn.Identity, nn.MaxPool2d,
-)  # fmt: skip
+from mignon.models.graph import shapes
+from mignon.models.ops import groups, is_weighted, operation
 
 
 def read_channels(network: fx.GraphModule, size: tuple[int, int, int]) -> dict[str, Tensor]:
@@ -38,17 +32,14 @@ def read_channels(network: fx.GraphModule, size: tuple[int, int, int]) -> dict[s
 
 def _wanted(module: Any, read: Tensor, counts: list[int]) -> list[Tensor]:
     """Which channels of each input (so many) the module needs for the output channels that are read."""
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
-        groups = getattr(module, "groups", 1)
+    if is_weighted(module):
         used = (module.weight.detach().flatten(2) != 0).any(2) if module.weight.dim() > 2 else module.weight != 0
         used = used.cpu() & read[:, None]  # out x in / groups
-        return [used.reshape(groups, -1, used.shape[1]).any(1).flatten()]
-    if isinstance(module, CHANNEL_BY_CHANNEL):
-        return [read] * len(counts)
-    if isinstance(module, Concat):
+        return [used.reshape(groups(module), -1, used.shape[1]).any(1).flatten()]
+    row = operation(module)
+    assert row is not None, "trace refuses what has no row"
+    if row.ties == "stack":
         return list(read.split(counts))
-    if isinstance(module, PadShortcut):
+    if row.ties == "pad":
         return [read[module.before : module.before + counts[0]]]
-    if isinstance(module, nn.Flatten):
-        return [read.reshape(counts[0], -1).any(1)]
-    return [torch.ones(count, dtype=torch.bool) for count in counts]  # unknown: it may read everything
+    return [read.reshape(count, -1).any(1) for count in counts]  # a flattened channel is several numbers

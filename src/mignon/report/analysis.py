@@ -14,7 +14,7 @@ from mignon import mgn
 from mignon.classifier import Classifier, load_safetensors
 from mignon.errors import MignonError
 from mignon.files import read_json
-from mignon.models.graph import rules_of
+from mignon.models.weights import rules_of
 from mignon.report.content import BARS
 from mignon.runs import Run
 

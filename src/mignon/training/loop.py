@@ -24,7 +24,9 @@ from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
 from mignon.files import digest, write_json
 from mignon.models.activations import finish_scales, learn_scales
-from mignon.models.graph import place, refit
+from mignon.models.graph import place
+from mignon.models.ops import role
+from mignon.models.weights import refit
 from mignon.progress import Screen
 from mignon.training.checkpoint import Progress, load_progress, save_progress
 from mignon.training.interrupt import catch_interrupt
@@ -126,7 +128,7 @@ def fit(
     augment = augment_for(spec)
     steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
     labels = torch.from_numpy(train.labels)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if role(module) == "norm"]
     frozen = round(settings.freeze * settings.epochs * steps)
     with catch_interrupt() as interrupted, objective.bind(network, fabric.device) as loss_of:
         while state.epoch < settings.epochs:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mignon.classifier import Classifier
 from mignon.data.inputs import to_network
 from mignon.errors import ModelError
+from mignon.models.ops import is_convolution, is_weighted
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -105,7 +106,7 @@ class _Feature:
     value: Tensor
 
     def __init__(self, network: fx.GraphModule):
-        last = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        last: list[Any] = [m for m in network.modules() if is_weighted(m) and not is_convolution(m)]
         if not last:
             raise ModelError("a network without a linear layer has no features to compare", "leave features out")
         self.width = last[-1].in_features

@@ -1,6 +1,6 @@
 """Terms on the kernels of a network that are added to the loss (the regularizers of MESS, mlvc-lab/ILKP).
 
-Kernels are the rows of a matrix a layer; the first layer of the family (models/families.py) holds the references, the
+Kernels are the rows of a matrix a layer; the first layer of the family (models/kernels.py) holds the references, the
 others resemble them. A correlation that is not defined (a constant kernel) counts as 0.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from mignon.errors import ModelError, RecipeError
-from mignon.models.families import families
+from mignon.models.kernels import kernel_families
 
 CHUNK = 1 << 20  # correlations looked at together
 WINDOW = 8  # inputs of a pointwise layer that count as one kernel
@@ -116,7 +116,7 @@ class KernelTerm:
 
     def __call__(self, network: fx.GraphModule) -> Tensor:
         """A scalar with gradients to all kernels. Raises ModelError for a network without kernels to compare."""
-        found = families(network)
+        found = kernel_families(network)
         kernels = [f for f in found if not f.pointwise and len(f.layers) > 1]
         if not kernels:
             raise ModelError(f"the network has no two layers whose kernels {self.name} could compare", "leave it out")

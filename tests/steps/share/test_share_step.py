@@ -12,7 +12,7 @@ from mignon.classifier import fresh, load_safetensors, save_safetensors
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
 from mignon.errors import RecipeError
-from mignon.models.graph import rules_of, weight_rule
+from mignon.models.weights import rules_of, weight_rule
 from mignon.progress import Quiet
 from mignon.rules.linear import source
 from mignon.rules.pieces import windows

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.graph import connect, set_rule, weight_rule
+from mignon.models.ops import is_convolution
+from mignon.models.weights import connect, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.codebook import LARGEST, Codebook
 from mignon.steps import Context, refuse_after_settled
@@ -58,7 +59,7 @@ class Cluster:
         modules, weights = result.weighted(), result.weights()
         groups = [list(modules)] if self.shared else [[name] for name in modules]
         for number, names in enumerate(groups):
-            linear = isinstance(modules[names[0]], nn.Linear)
+            linear = not is_convolution(modules[names[0]])
             size = self.linear if linear and self.linear is not None else self.k
             masks = [getattr(weight_rule(modules[name]), "mask", None) for name in names]
             rules = codebooks(

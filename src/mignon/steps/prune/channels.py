@@ -8,9 +8,11 @@ from torch import Tensor, fx, nn
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.graph import WEIGHTED, latent_weight, layers, place, set_rule, weight_rule
-from mignon.models.layers import PadShortcut
+from mignon.measure.cost import layers
+from mignon.models.graph import place
 from mignon.models.narrow import Coupling, couple, narrow, widths_of
+from mignon.models.ops import is_weighted, role
+from mignon.models.weights import latent_weight, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.steps import Context, refuse_after_settled
@@ -75,10 +77,10 @@ def importance(network: fx.GraphModule, coupling: Coupling, by: str) -> Tensor:
         scores -= 1
     for name, rows in coupling.outputs.items():
         module: Any = network.get_submodule(name)
-        if by == "bn-gamma" and isinstance(module, nn.BatchNorm2d):
+        if by == "bn-gamma" and role(module) == "norm":
             scores[rows] = scores[rows].clamp_min(0)
             scores.index_add_(0, rows, module.weight.detach().double().abs())
-        elif by != "bn-gamma" and isinstance(module, WEIGHTED):
+        elif by != "bn-gamma" and is_weighted(module):
             weight = latent_weight(module).double().reshape(*module.weight.shape[:2], -1)
             sizes = weight.square() if by == "l2" else weight.abs()
             scores.index_add_(0, rows, sizes.sum((1, 2)))
@@ -99,7 +101,7 @@ def without_channels(classifier: Classifier, coupling: Coupling, keep: Tensor) -
     stays = {name: keep[numbers] for name, numbers in coupling.outputs.items()}
     for name, rows in stays.items():
         module: Any = old.get_submodule(name)
-        if isinstance(module, PadShortcut):
+        if role(module) == "pad":
             ends = {"before": rows[: module.before], "after": rows[len(rows) - module.after :]}
             widths |= {f"{name}.{end}": int(part.sum()) for end, part in ends.items()}
         elif name in widths:
@@ -109,11 +111,11 @@ def without_channels(classifier: Classifier, coupling: Coupling, keep: Tensor) -
     with torch.no_grad():
         for name, rows in stays.items():
             module, smaller = old.get_submodule(name), network.get_submodule(name)
-            if isinstance(module, nn.BatchNorm2d):
+            if role(module) == "norm":
                 state = smaller.state_dict()
                 for key, value in module.state_dict().items():
                     state[key].copy_(value[rows] if value.dim() else value)
-            elif isinstance(module, WEIGHTED):
+            elif is_weighted(module):
                 columns = keep[coupling.inputs[name]] if name in coupling.inputs else slice(None)
                 _cut(module, smaller, "weight", rows, columns)
                 if module.bias is not None:

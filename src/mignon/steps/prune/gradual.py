@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.graph import weight_rule
+from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.steps import Context, refuse_after_settled

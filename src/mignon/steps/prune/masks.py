@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.graph import set_rule, weight_rule
+from mignon.models.weights import set_rule, weight_rule
 from mignon.rules.float32 import Float32
 
 

@@ -1,18 +1,20 @@
 """Cross-layer equalization (DFQ, Nagel et al. 2019): channels between two layers get the same range on both sides.
 
-ReLU lets a positive scale through, so dividing a channel of one layer and multiplying the inputs of the next by the
-same number changes nothing but the ranges. ReLU6 and sums of branches do not, so such pairs stay as they are.
+What lets a positive scale through (ReLU, pooling; `models/ops.py` knows) may stand between: dividing a channel of one
+layer and multiplying the inputs of the next by the same number then changes nothing but the ranges.
 """
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.graph import Block, blocks, latent_weight, norm_gain, weight_rule
+from mignon.models.graph import Block, blocks, module_of
+from mignon.models.ops import groups, operation
+from mignon.models.weights import latent_weight, norm_gain, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.steps import Context, refuse_after_settled
@@ -23,7 +25,8 @@ LARGEST = 2.0**8  # a channel is scaled by at most so much, either way
 @STEPS.register("equalize")
 @dataclass(frozen=True)
 class Equalize:
-    """`equalize=3`: so many passes over all pairs of layers with nothing but BatchNorm and ReLU between them.
+    """`equalize=3`: so many passes over all pairs of layers with only BatchNorm and what lets a scale pass between
+    them.
 
     Useful before `quant=w8a8,per=tensor`; with a scale for each channel there is little to gain.
     """
@@ -58,15 +61,15 @@ class Equalize:
 
 
 def pairs(network: fx.GraphModule) -> list[tuple[Block, Block]]:
-    """Layers whose output, behind BatchNorm and ReLU or nothing, is read by one other layer only."""
+    """Layers whose output, through what lets a positive scale pass, is read by one other layer only."""
     found = blocks(network)
-    readers = {block.nodes[0]: block for block in found if block.kind in ("conv", "linear")}
+    readers = {block.nodes[0]: block for block in found if block.weighted}
     result = []
     for first in readers.values():
-        if isinstance(first.activation, nn.ReLU6) or not _floats(first):
+        if not _floats(first) or (first.activation is not None and not _scales_through(first.activation)):
             continue
         node = first.end
-        while len(node.users) == 1 and _scales_through(network, user := next(iter(node.users))):
+        while len(node.users) == 1 and _scales_through(module_of(network, user := next(iter(node.users)))):
             node = user
         if len(node.users) != 1:
             continue
@@ -81,25 +84,23 @@ def _floats(block: Block) -> bool:
     return rule is None or isinstance(rule, Float32)
 
 
-def _scales_through(network: fx.GraphModule, node: fx.Node) -> bool:
-    module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return isinstance(module, (nn.MaxPool2d, nn.ReLU, nn.Identity, nn.Dropout)) or (
-        type(module).__name__ == "GlobalAverage"
-    )
+def _scales_through(module: Any) -> bool:
+    """Whether a positive factor of a channel passes through and stays with it."""
+    row = operation(module)
+    return row is not None and row.scales and row.one_to_one and row.role != "grid"
 
 
 def _inputs(block: Block) -> int:
-    weight = block.module.weight
-    return weight.shape[1] * getattr(block.module, "groups", 1)
+    return block.module.weight.shape[1] * groups(block.module)
 
 
 def _equalize(network: fx.GraphModule, first: Block, second: Block) -> None:
     gain = norm_gain(network, first)
     own = latent_weight(first.module).double().flatten(1).abs().amax(1)
     own = own if gain is None else own * gain.abs()
-    groups = getattr(second.module, "groups", 1)
+    parts = groups(second.module)
     weight = latent_weight(second.module).double()
-    grouped = weight.reshape(groups, -1, *weight.shape[1:]).abs()
+    grouped = weight.reshape(parts, -1, *weight.shape[1:]).abs()
     theirs = grouped.amax(dim=(1, *range(3, grouped.dim()))).flatten()  # largest weight on each input channel
     scale = torch.where((own > 0) & (theirs > 0), torch.sqrt(theirs / own.clamp_min(1e-30)), 1.0)
     scale = scale.clamp(1 / LARGEST, LARGEST).float()
@@ -111,8 +112,8 @@ def _equalize(network: fx.GraphModule, first: Block, second: Block) -> None:
         norm: Any = network.get_submodule(first.norm)
         norm.weight.mul_(scale)
         norm.bias.mul_(scale)
-    outputs = weight.shape[0] // groups
-    inverse = (1 / scale).reshape(groups, 1, -1).expand(groups, outputs, -1).reshape(weight.shape[0], -1)
+    outputs = weight.shape[0] // parts
+    inverse = (1 / scale).reshape(parts, 1, -1).expand(parts, outputs, -1).reshape(weight.shape[0], -1)
     _multiply(second.module, inverse.reshape(*inverse.shape, *[1] * (weight.dim() - 2)))
 
 

@@ -46,7 +46,7 @@ def walk(
     `images`: network input N x C x H x W. `choose_weight(block, float input, present input)` puts a rule on the block.
     """
     found = blocks(network)
-    mains = {block.nodes[0]: block for block in found if block.kind in ("conv", "linear")}
+    mains = {block.nodes[0]: block for block in found if block.weighted}
     corrected = {block.nodes[1 if block.norm else 0]: block for block in mains.values()} if correct else {}
     users = {node: len(node.users) for node in network.graph.nodes}
     before: dict[fx.Node, Tensor] = {}

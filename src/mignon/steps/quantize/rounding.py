@@ -7,11 +7,13 @@ time. It starts from the unrounded least-squares solution and from GPTQ's answer
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from mignon.models.ops import is_convolution
 from mignon.rules.grid import Grid
 
 DAMPING = 0.01  # of the mean of the diagonal: holds weights near their old values where inputs say little
@@ -43,7 +45,7 @@ class Gram:
         return (rows.reshape(len(matrix), -1, matrix.shape[1]) @ matrix).reshape(rows.shape)
 
 
-def gram(module: nn.Conv2d | nn.Linear, before: Tensor, now: Tensor, centered: bool) -> Gram:
+def gram(module: Any, before: Tensor, now: Tensor, centered: bool) -> Gram:
     """From the float inputs of a layer and those of the quantized network (N x C x H x W or N x features).
 
     `centered`: means are taken out, since a bias behind the layer makes up for them.
@@ -60,13 +62,13 @@ def gram(module: nn.Conv2d | nn.Linear, before: Tensor, now: Tensor, centered: b
     return Gram(own + identity, cross + identity)
 
 
-def _patches(module: nn.Conv2d | nn.Linear, values: Tensor) -> Tensor:
+def _patches(module: Any, values: Tensor) -> Tensor:
     """What the weights see: rows x groups x d, of evenly spread positions."""
-    if isinstance(module, nn.Linear):
+    if not is_convolution(module):
         return values[:, None, :]
-    (kh, kw), (sh, sw) = module.kernel_size, module.stride
-    ph, pw = (int(p) for p in module.padding)
-    windows = F.pad(values, (pw, pw, ph, ph)).unfold(2, kh, sh).unfold(3, kw, sw)
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = module.kernel_size, module.stride, module.padding, module.dilation
+    spread = F.pad(values, (pw, pw, ph, ph)).unfold(2, dh * (kh - 1) + 1, sh).unfold(3, dw * (kw - 1) + 1, sw)
+    windows = spread[..., ::dh, ::dw]
     n, height, width = windows.shape[0], windows.shape[2], windows.shape[3]
     inputs = module.weight[0].numel()
     wanted = min(MOST, max(FEWEST, ROWS_PER_INPUT * inputs))

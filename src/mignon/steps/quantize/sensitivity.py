@@ -11,7 +11,8 @@ from torch.nn.utils import parametrize
 
 from mignon.classifier import Classifier
 from mignon.measure.statistics import kl_divergence
-from mignon.models.graph import blocks, clone, latent_weight, norm_gain, set_rule
+from mignon.models.graph import blocks, clone
+from mignon.models.weights import latent_weight, norm_gain, set_rule
 from mignon.rules.grid import Grid
 
 IMAGES = 256

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.families import families
-from mignon.models.graph import set_rule
+from mignon.models.kernels import kernel_families
+from mignon.models.weights import set_rule
 from mignon.registry import STEPS
 from mignon.rules.linear import GRIDS
 from mignon.rules.reference import Reference
@@ -50,7 +50,7 @@ class Quantize001:
         """Low and step in float32 and signed whole numbers for each tensor."""
         result = classifier.copy()
         modules, weights = result.weighted(), result.weights()
-        shared = [name for family in families(result.network) for name in family.layers]
+        shared = [name for family in kernel_families(result.network) for name in family.layers]
         for name in modules if self.all else shared:
             spec = {"rule": "reference", "bits": self.bits, "grid": self.grid}
             rule = Reference(spec, tuple(weights[name].shape)).to(weights[name].device)

@@ -16,7 +16,8 @@ from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.activations import STEPS as GRID_STEPS
 from mignon.models.activations import ActivationGrid, insert_grids
-from mignon.models.graph import WEIGHTED, Block, latent_weight, set_rule, weight_rule
+from mignon.models.graph import Block
+from mignon.models.weights import latent_weight, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.scaled import Scaled
 from mignon.rules.scales import nearest_step, scale
@@ -61,7 +62,7 @@ class Quantize002:
             insert_grids(result.network, activation_bits)
 
         def choose(block: Block, before: Tensor, now: Tensor) -> None:
-            assert isinstance(block.module, WEIGHTED)
+            assert block.weighted
             latent, mask = latent_weight(block.module), getattr(weight_rule(block.module), "mask", None)
             rule = Scaled.covering(latent, bits)
             if mask is not None:

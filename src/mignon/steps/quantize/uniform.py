@@ -14,7 +14,8 @@ from torch import Tensor
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.activations import ActivationGrid, insert_grids
-from mignon.models.graph import WEIGHTED, Block, blocks, latent_weight, norm_gain, set_rule, weight_rule
+from mignon.models.graph import Block, blocks
+from mignon.models.weights import latent_weight, norm_gain, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
@@ -96,7 +97,7 @@ class Quantize:
         """Grids on every convolution and linear weight, and behind the input and every fused block."""
         activation_bits = self.widths_of()[1]
         result = classifier.copy()
-        weighted = [b for b in blocks(result.network) if isinstance(b.module, WEIGHTED)]
+        weighted = [b for b in blocks(result.network) if b.weighted]
         widths = self.widths_by_layer(classifier, [block.name for block in weighted], context)
         grids: list[ActivationGrid] = []
         if activation_bits is not None:

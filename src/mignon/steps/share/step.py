@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.families import Family, families, stem
-from mignon.models.graph import connect, set_rule, weight_rule
+from mignon.models.kernels import KernelFamily, kernel_families, stem
+from mignon.models.weights import connect, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.linear import GRIDS, Scale, integers, numbers
 from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, windows
@@ -161,7 +161,7 @@ def _check(settings: Settings) -> None:
 class Plan:
     """One family in a network: the layers that are coded, and the one whose kernels are the references (if any)."""
 
-    family: Family
+    family: KernelFamily
     coded: tuple[str, ...]
     reference: str | None
     length: int
@@ -174,8 +174,8 @@ class Plan:
 def _plans(classifier: Classifier, settings: Settings) -> list[Plan]:
     """What each family does. Raises RecipeError when nothing can be shared."""
     plans = []
-    first = stem(classifier.network) if families(classifier.network) else ""
-    for family in families(classifier.network):
+    first = stem(classifier.network) if kernel_families(classifier.network) else ""
+    for family in kernel_families(classifier.network):
         if family.pointwise and not settings.windows:
             continue
         kernel = family.kernel[0] * family.kernel[1]

@@ -1,15 +1,15 @@
-"""Which layers share their kernels: found from the graph, for any network."""
+"""Layers whose kernels are of one kind and can be compared with each other: found from the graph, for any network."""
 
 from dataclasses import dataclass
 
-from torch import fx, nn
+from torch import fx
 
 from mignon.models.graph import Block, blocks
-from mignon.models.layers import Add
+from mignon.models.ops import is_convolution, is_depthwise, role
 
 
 @dataclass(frozen=True)
-class Family:
+class KernelFamily:
     """Layers (names in the order of the graph) whose kernels are compared with each other."""
 
     kernel: tuple[int, int]
@@ -24,13 +24,13 @@ class Family:
         return f"{self.kernel[0]} x {self.kernel[1]}"
 
 
-def families(network: fx.GraphModule) -> list[Family]:
+def kernel_families(network: fx.GraphModule) -> list[KernelFamily]:
     """Kernels of a size belong together; where a network has depthwise ones of it, only those.
 
     Of pointwise convolutions those beside a depthwise one (any, where the network has none), but no shortcuts around
     other layers. Linear layers and BatchNorm take no part.
     """
-    convolutions = [b for b in blocks(network) if isinstance(b.module, nn.Conv2d)]
+    convolutions = [b for b in blocks(network) if is_convolution(b.module)]
     depthwise = [b for b in convolutions if _is_depthwise(b)]
     found: dict[tuple[int, int], list[str]] = {}
     for block in convolutions:
@@ -41,16 +41,16 @@ def families(network: fx.GraphModule) -> list[Family]:
             member = _is_depthwise(block) or not any(b.module.kernel_size == kernel for b in depthwise)
         if member:
             found.setdefault(kernel, []).append(block.name)
-    return [Family(kernel, tuple(names)) for kernel, names in found.items()]
+    return [KernelFamily(kernel, tuple(names)) for kernel, names in found.items()]
 
 
 def stem(network: fx.GraphModule) -> str:
     """The first convolution, which sees the picture."""
-    return next(b.name for b in blocks(network) if isinstance(b.module, nn.Conv2d))
+    return next(b.name for b in blocks(network) if is_convolution(b.module))
 
 
 def _is_depthwise(block: Block) -> bool:
-    return block.module.groups > 1 and block.module.weight.shape[1] == 1 and block.module.kernel_size != (1, 1)
+    return is_depthwise(block.module) and block.module.kernel_size != (1, 1)
 
 
 def _beside(block: Block, depthwise: list[Block]) -> bool:
@@ -59,7 +59,6 @@ def _beside(block: Block, depthwise: list[Block]) -> bool:
 
 def _is_shortcut(block: Block, network: fx.GraphModule) -> bool:
     added = any(
-        user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), Add)
-        for user in block.end.users
+        user.op == "call_module" and role(network.get_submodule(str(user.target))) == "join" for user in block.end.users
     )
     return added and block.activation is None and any(len(source.users) > 1 for source in block.sources)

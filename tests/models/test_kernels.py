@@ -4,14 +4,14 @@ import pytest
 from torch import nn
 
 from mignon.models import build
-from mignon.models.families import families, stem
 from mignon.models.graph import trace
+from mignon.models.kernels import kernel_families, stem
 from mignon.models.layers import Add, GlobalAverage, conv_bn
 
 
 def found(name, options=None):
     network = trace(build(name, options or {}, 10, 3))
-    return {str(f): f.layers for f in families(network)}, stem(network)
+    return {str(f): f.layers for f in kernel_families(network)}, stem(network)
 
 
 @pytest.mark.parametrize("shortcut", ["a", "b"])
@@ -55,7 +55,7 @@ def test_bottlenecks_share_3x3_and_1x1_and_a_5x5_stays_alone():
             nn.Conv2d(3, 8, 5), Bottleneck(8, 4), Bottleneck(16, 4), GlobalAverage(), nn.Linear(16, 10)
         )
     )  # fmt: skip
-    layers = {str(f): f.layers for f in families(network)}
+    layers = {str(f): f.layers for f in kernel_families(network)}
     assert layers == {
         "5 x 5": ("0",),
         "1 x 1": ("1.a.0", "1.c.0", "2.a.0", "2.c.0"),
