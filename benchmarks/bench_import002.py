@@ -14,7 +14,7 @@ from common import bar, shared_data, unpacked
 
 from mignon import mgn
 from mignon.classifier import load_safetensors
-from mignon.data.inputs import read_pixels
+from mignon.data.pictures import read_pixels
 from mignon.models.weights import absorb, weight_rule
 
 TOP1 = 82.86  # percent, measured when the shared data were made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, fx
 from torch.nn.utils import parametrize
 
-from mignon.data.inputs import InputSpec, read_pixels, to_network
+from mignon.data.inputs import InputSpec, to_network
+from mignon.data.pictures import read_pixels
 from mignon.errors import FormatError, ModelError
 from mignon.files import machine_errors, write_atomic
 from mignon.importing import adapt
@@ -154,7 +155,7 @@ def to_safetensors(classifier: Classifier) -> bytes:
         "family": classifier.family,
         "options": classifier.options,
         "classes": list(classifier.classes),
-        "input": asdict(classifier.input),
+        "input": classifier.input.to_dict(),
         "coder": classifier.coder,
         "recipe": list(classifier.recipe),
         "origin": classifier.origin,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -116,7 +117,7 @@ def print_card(card: dict[str, Any]) -> None:
     """`mignon data`: the card in lines."""
     table = Table("class", *card["counts"])
     for name, counts in list(card["per_class"].items())[:50]:
-        table.add_row(name, *(f"{n:,}" for n in counts.values()))
+        table.add_row(escape(name), *(f"{n:,}" for n in counts.values()))
     table.add_row("all", *(f"{n:,}" for n in card["counts"].values()))
     _print(table)
     width, height = card["width"], card["height"]
@@ -125,10 +126,16 @@ def print_card(card: dict[str, Any]) -> None:
         f"width {width['min']}-{width['max']} (median {width['median']}), height {height['min']}-{height['max']} "
         f"(median {height['median']}), modes {card['modes']}"
     )
+    if depth := card["depth"]:
+        print(
+            f"{depth['pictures']:,} pictures of more than 8 bits hold {depth['least']:.10g} to {depth['most']:.10g}: "
+            f"black is {depth['black']:.10g}, white {depth['white']:.10g}"
+        )
     print(f"{card['repeated']} images are there more than once, {card['in_two_splits_count']} of them in two splits")
     print(f"{len(card['bad'])} files cannot be decoded" + "".join(f"\n  {n}: {why}" for n, why in card["bad"][:20]))
-    for note in card["notes"]:
+    for note in card["warnings"] + card["notes"]:
         print(note)
+    print("unchanged files are not read again; touch one of them, and all are")
     print(f"contact sheet {card['contact_sheet']}\nrun folder {card['run']}")
 
 

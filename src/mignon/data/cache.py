@@ -1,30 +1,45 @@
 """Decode once into a uint8 memory map, keyed by a hash of contents and settings.
 
 Another image, another size or another rule makes another cache. A cache is built under a temporary name and renamed
-when it is whole, so a half-written one is never used.
+when it is whole, so a half-written one is never used; its card holds digests of its files, which are checked when it
+is opened, and what does not match is made again. Linux and macOS are meant; elsewhere disk space is not taken in
+advance, and what a killed process left is not swept.
 """
 
+import contextlib
+import hashlib
 import os
+import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mignon.data.card import data_card
+from mignon.data.card import data_card, remarks
+from mignon.data.decode import Seen, content_of, decode
 from mignon.data.imageset import SPLITS, ImageSet, Split
-from mignon.data.inputs import InputSpec, to_pixels
+from mignon.data.inputs import InputSpec
+from mignon.data.pictures import Range
+from mignon.data.sealed import read_sealed, write_sealed
 from mignon.data.sources import Listing, scan
 from mignon.data.splits import assign
 from mignon.errors import DataError
 from mignon.files import cache_folder, digest, machine_errors, read_json, sync_folder, write_json
 from mignon.progress import Quiet, Screen
 
-VERSION = 2  # raise it when decoding changes, so that old caches are left alone
+VERSION = 3  # raise it when decoding changes, so that old caches are left alone
 FEW_IMAGES = 100
 BAD_SHARE = 0.01
+SAMPLE = 32  # pictures whose bytes are compared though no time stamp changed
+SAMPLE_BYTES = 1_000_000  # of each at most; larger ones are not among them
+BLOCK = 4096  # images that are put in order at a time
+FILES = ("images.npy", "labels.npy", "names.json")
+
+_checked: set[tuple] = set()  # what this process has compared with its digests
 
 
 def open_images(
@@ -33,26 +48,45 @@ def open_images(
     seed: int = 0,
     on_bad: str | None = None,
     screen: Screen | None = None,
+    fit: bool = False,
 ) -> ImageSet:
     """The three splits of a source, decoded for `spec`; from the cache when it is there.
 
     `on_bad`: `skip` or `fail`; None skips files that cannot be decoded unless there are fewer than 100 images or more
-    than 1 % are bad. They are always listed in the card. Raises DataError.
+    than 1 % are bad. They are always listed in the card. `fit`: black and white of pictures of more than 8 bits come
+    from what the whole set holds; the input of the result says them. Raises DataError.
     """
     if on_bad not in (None, "skip", "fail"):
         raise DataError(f"--on-bad {on_bad} is not possible", "use --on-bad skip or --on-bad fail")
     check_seed(seed)
     screen = screen or Quiet()
     listing = scan(thing) if isinstance(thing, str) else thing
-    contents = _contents(listing, screen)
-    splits, rule = assign(listing.labels, contents, listing.given, seed)
-    items = list(zip(listing.names, contents, listing.labels.tolist(), splits))
-    key = digest(VERSION, items, listing.classes, spec.pixels)[:24]
-    folder = cache_folder() / "images" / key
-    if not (folder / "card.json").exists():
-        _build(folder, listing, contents, splits, spec, rule, key, screen)
-    card = read_json(folder / "card.json")
-    card["source"] = listing.title
+    for warning in listing.warnings:
+        screen.warn(warning)
+    root = cache_folder() / "images"
+    with contextlib.ExitStack() as stack:
+        decoded = None
+        contents = _recall(listing)
+        if contents is None:
+            decoded = stack.enter_context(_decoded(root, listing, spec, screen))
+            contents = decoded.contents
+            _remember(listing, contents)
+        if fit and contents.range is not None:
+            spec = replace(spec, values=contents.range.ends)
+        splits, rule = assign(listing.labels, contents.hashes, listing.given, seed)
+        items = list(zip(listing.names, contents.hashes, listing.labels.tolist(), splits))
+        key = digest(VERSION, items, listing.classes, spec.pixels)[:24]
+        folder = root / key
+        card = _whole(folder)
+        if card is None:
+            if decoded is None:
+                decoded = stack.enter_context(_decoded(root, listing, spec, screen))
+            decoded.fit(spec, screen)
+            card = _build(folder, decoded, splits, contents.range, rule, key, screen)
+    told = remarks(card)
+    for warning in told:
+        screen.warn(warning)
+    card |= {"source": listing.title, "warnings": [*listing.warnings, *told], "notes": [*listing.notes]}
     _judge(card["bad"], len(listing.names), on_bad)
     images = np.load(folder / "images.npy", mmap_mode="r")
     labels = np.load(folder / "labels.npy")
@@ -71,15 +105,36 @@ def check_seed(seed: int) -> None:
         raise DataError(f"--seed {seed} is not possible", "use a whole number from 0 on: --seed 0")
 
 
-def _contents(listing: Listing, screen: Screen) -> list[str]:
-    """A hash of every file's bytes; remembered as long as no path, size or time stamp changes."""
-    path = cache_folder() / "contents" / f"{listing.stamp[:24]}.json"
-    known = read_json(path)
-    if isinstance(known, list) and len(known) == len(listing.names):
-        return known
-    (hashes,) = screen.track((listing.contents() for _ in range(1)), 1, f"reading {len(listing.names):,} files")
-    write_json(path, hashes)
-    return hashes
+@dataclass(frozen=True)
+class _Contents:
+    """A hash of each picture's bytes, and what those of more than 8 bits hold."""
+
+    hashes: list[str]
+    range: Range | None
+
+
+def _contents_file(listing: Listing) -> Path:
+    return cache_folder() / "contents" / f"{listing.stamp[:24]}.json"
+
+
+def _remember(listing: Listing, contents: _Contents) -> None:
+    held = contents.range
+    write_sealed(
+        _contents_file(listing),
+        {"hashes": contents.hashes, "range": held and [held.least, held.most, held.whole]},
+    )
+
+
+def _recall(listing: Listing) -> _Contents | None:
+    """What an earlier pass saw, as long as no path, size or time stamp changed and a sample of bytes is the same."""
+    known = read_sealed(_contents_file(listing))
+    if known is None or len(known["hashes"]) != len(listing.names):
+        return None
+    hashes = known["hashes"]
+    for place in np.random.default_rng().permutation(len(hashes))[:SAMPLE].tolist():
+        if content_of(listing, place, SAMPLE_BYTES) not in (hashes[place], None):
+            return None
+    return _Contents(hashes, known["range"] and Range(*known["range"]))
 
 
 def _judge(bad: list, total: int, on_bad: str | None) -> None:
@@ -94,110 +149,167 @@ def _judge(bad: list, total: int, on_bad: str | None) -> None:
         )
 
 
+@dataclass
+class _Decoded:
+    """A source after the pass: its pixels in the order of the listing, in a folder that is removed afterwards."""
+
+    folder: Path
+    listing: Listing
+    spec: InputSpec
+    pixels: np.ndarray
+    seen: list[Seen]
+
+    @property
+    def contents(self) -> _Contents:
+        """Hashes, and the range of all deep pictures."""
+        held = None
+        for one in self.seen:
+            held = one.range.with_(held) if one.range else held
+        return _Contents([one.content for one in self.seen], held)
+
+    def fit(self, spec: InputSpec, screen: Screen) -> None:
+        """Deep pictures again, with the black and white that the set asks for."""
+        deep = [place for place, one in enumerate(self.seen) if one.range]
+        if spec != self.spec and deep:
+            for place, one in zip(deep, decode(self.listing, deep, spec, self.pixels, screen)):
+                self.seen[place] = one
+        self.spec = spec
+
+
+@contextlib.contextmanager
+def _decoded(root: Path, listing: Listing, spec: InputSpec, screen: Screen) -> Iterator[_Decoded]:
+    with machine_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        folder = root / f"{secrets.token_hex(8)}.part-{os.getpid()}-{_machine()}"
+        folder.mkdir()  # not tempfile: its folders are for one user, these follow the umask
+    try:
+        with machine_errors(root):
+            shape = (len(listing.names), spec.height, spec.width, spec.channels)
+            _reserve(folder / "pixels.npy", int(np.prod(shape)))
+            pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+        yield _Decoded(folder, listing, spec, pixels, decode(listing, range(len(listing.names)), spec, pixels, screen))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _build(
-    folder: Path,
-    listing: Listing,
-    contents: list[str],
-    splits: list[str],
-    spec: InputSpec,
-    rule: str,
-    key: str,
-    screen: Screen,
-) -> None:
-    order = sorted(range(len(splits)), key=lambda i: SPLITS.index(splits[i]))  # stable: names stay sorted
+    folder: Path, decoded: _Decoded, splits: list[str], held: Range | None, rule: str, key: str, screen: Screen
+) -> dict[str, Any]:
+    """The cache at `folder`: files, then the card with their digests. Raises DataError when too little is left."""
+    listing, seen = decoded.listing, decoded.seen
+    card = data_card(listing, splits, seen, held, rule, key, decoded.spec)
+    _check(listing, card)
+    kept = [i for i, one in enumerate(seen) if not one.reason]
+    kept.sort(key=lambda i: SPLITS.index(splits[i]))  # stable: names stay in order
+    new = decoded.folder / "whole"
     with machine_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{key}.part-{os.getpid()}-", dir=folder.parent))
+        new.mkdir()
+        with (new / "images.npy").open("wb") as file:
+            shape = (len(kept), *decoded.pixels.shape[1:])
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for start in range(0, len(kept), BLOCK):
+                file.write(decoded.pixels[kept[start : start + BLOCK]].tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        with (new / "labels.npy").open("wb") as file:
+            np.save(file, listing.labels[kept])
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(new / "names.json", [listing.names[i] for i in kept])
+        card["digests"] = _digests(new)
+        write_sealed(new / "card.json", card)
+        if folder.exists():
+            screen.warn(f"the cached images of {listing.title} were damaged: they are made again")
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                folder.rename(decoded.folder / "damaged")
         try:
-            shape = (len(order), spec.height, spec.width, spec.channels)
-            _reserve(temporary / "images.npy", int(np.prod(shape)))
-            images = np.lib.format.open_memmap(temporary / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-            good, facts, bad = _decode(listing, order, spec, images, screen)
-            if not good:
-                raise DataError(
-                    f"none of the {len(order)} images of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
-                    "give pictures that open elsewhere",
-                )
-            if bad:
-                images[: len(good)] = images[good]
-                images.flush()
-                compact = np.array(images[: len(good)])
-                del images
-                np.save(temporary / "images.npy", compact)
-            else:
-                images.flush()
-            kept = [order[i] for i in good]
-            labels = listing.labels[kept]
-            np.save(temporary / "labels.npy", labels)
-            write_json(temporary / "names.json", [listing.names[i] for i in kept])
-            card = data_card(listing, kept, labels, splits, contents, facts, bad, rule, key, spec)
-            for name in SPLITS:
-                if not card["counts"][name]:
-                    raise DataError(
-                        f"no {name} image of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
-                        f"put pictures that open elsewhere into the {name} set",
-                    )
-            for name, counts in card["per_class"].items():
-                if not counts["train"]:
-                    raise DataError(
-                        f"no train image of class {name!r} can be decoded ({bad[0][0]}: {bad[0][1]})",
-                        "give pictures of it that open elsewhere, or remove the class",
-                    )
-            write_json(temporary / "card.json", card)
-            os.sync()
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not (folder / "card.json").exists():  # otherwise another process was first
-                    raise
-            sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            new.rename(folder)
+        except OSError:
+            if _whole(folder) is None:  # otherwise another process was first
+                raise
+        sync_folder(folder.parent)
+        _checked.add(_signature(folder))
+    return card
+
+
+def _check(listing: Listing, card: dict[str, Any]) -> None:
+    bad = card["bad"]
+    if not card["images"]:
+        raise DataError(
+            f"none of the {len(listing.names)} images of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
+            "give pictures that open elsewhere",
+        )
+    for name in SPLITS:
+        if not card["counts"][name]:
+            raise DataError(
+                f"no {name} image of {listing.title} can be decoded ({bad[0][0]}: {bad[0][1]})",
+                f"put pictures that open elsewhere into the {name} set",
+            )
+    for name, counts in card["per_class"].items():
+        if not counts["train"]:
+            raise DataError(
+                f"no train image of class {name!r} can be decoded ({bad[0][0]}: {bad[0][1]})",
+                "give pictures of it that open elsewhere, or remove the class",
+            )
+
+
+def _whole(folder: Path) -> dict[str, Any] | None:
+    """The card of a cache whose files are what they were when it was built, or None."""
+    card = read_sealed(folder / "card.json")
+    if card is None:
+        return None
+    try:
+        signature = _signature(folder)
+        if signature not in _checked:
+            if _digests(folder) != card["digests"]:
+                return None
+            _checked.add(signature)
+    except OSError:
+        return None
+    return card
+
+
+def _signature(folder: Path) -> tuple:
+    stats = [(folder / name).stat() for name in FILES]
+    return tuple((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for name in FILES:
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _reserve(path: Path, size: int) -> None:
     """Take the disk space now: writing to a memory map on a full disk would kill the process by a signal."""
     with path.open("wb") as file:
-        if size:
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size + 4096)
-    path.unlink()
+        else:  # macOS
+            for start in range(0, size + 4096, 1 << 20):
+                file.write(bytes(min(1 << 20, size + 4096 - start)))
+
+
+def _machine() -> str:
+    return digest(platform.node())[:8]
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed process left behind."""
-    for left in folder.glob("*.part-*"):
-        pid = left.name.split(".part-")[1].split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+    """Remove what a killed process of this machine left behind."""
+    for left in folder.glob(f"*.part-*-{_machine()}"):
+        pid = left.name.rsplit(".part-", 1)[1].split("-")[0]
+        if pid.isdigit() and os.name == "posix" and not _runs(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _decode(
-    listing: Listing, order: list[int], spec: InputSpec, images: np.ndarray, screen: Screen
-) -> tuple[list[int], list[tuple[int, int, str]], list[tuple[str, str]]]:
-    """Fill `images`; give the positions that worked, (width, height, mode) of each, and the names that did not."""
-
-    def one(position: int) -> tuple[int, int, str] | str:
-        try:
-            with listing.open(order[position]) as image:
-                facts = (image.width, image.height, image.mode)
-                images[position] = to_pixels(image, spec)
-                return facts
-        except Exception as error:  # any decoder may fail in any way; the file is listed, never dropped
-            reason = error.what if isinstance(error, DataError) else str(error)
-            return " ".join(reason.split())[:120] or type(error).__name__
-
-    def chunk(start: int) -> list[tuple[int, int, str] | str]:
-        return [one(i) for i in range(start, min(start + 256, len(order)))]
-
-    def results() -> Iterator[list[tuple[int, int, str] | str]]:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            yield from pool.map(chunk, range(0, len(order), 256))
-
-    outcomes: list[tuple[int, int, str] | str] = []
-    for part in screen.track(results(), -(-len(order) // 256), f"decoding {len(order):,} images"):
-        outcomes += part
-    good = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, str)]
-    facts = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-    bad = [(listing.names[order[i]], outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, str)]
-    return good, facts, bad
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # asks, sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

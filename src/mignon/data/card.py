@@ -6,57 +6,83 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mignon.data.decode import Seen
 from mignon.data.imageset import SPLITS, ImageSet
 from mignon.data.inputs import InputSpec
+from mignon.data.pictures import Range
 from mignon.data.sources import Listing
+
+SHOWN = 20
 
 
 def data_card(
-    listing: Listing,
-    kept: list[int],
-    labels: np.ndarray,
-    splits: list[str],
-    contents: list[str],
-    facts: list[tuple[int, int, str]],
-    bad: list[tuple[str, str]],
-    rule: str,
-    key: str,
-    spec: InputSpec,
+    listing: Listing, splits: list[str], seen: list[Seen], held: Range | None, rule: str, key: str, spec: InputSpec
 ) -> dict[str, Any]:
-    """Counts, sizes, split rule, hash, bad files, and images that are in the source more than once."""
-    split_of = [splits[i] for i in kept]
-    per_class = {
-        name: {split: sum(1 for s, y in zip(split_of, labels) if s == split and y == number) for split in SPLITS}
-        for number, name in enumerate(listing.classes)
-    }
+    """Counts, sizes, depth, split rule, hash, bad files, and images that are there more than once.
+
+    `splits` and `seen` run in parallel with the listing. What belongs to this place and not to its pictures (title,
+    notes) is added when the card is read.
+    """
+    kept = [i for i, one in enumerate(seen) if not one.reason]
+    table = np.zeros((len(listing.classes), len(SPLITS)), np.int64)
+    np.add.at(table, (listing.labels[kept], np.array([SPLITS.index(splits[i]) for i in kept], np.int64)), 1)
     groups: dict[str, list[int]] = defaultdict(list)
     for i in kept:
-        groups[contents[i]].append(i)
+        groups[seen[i].content].append(i)
     repeated = [group for group in groups.values() if len(group) > 1]
     across = [group for group in repeated if len({splits[i] for i in group}) > 1]
-    widths, heights = [f[0] for f in facts], [f[1] for f in facts]
+    labels = listing.labels.tolist()
+    disputed = [group for group in repeated if len({labels[i] for i in group}) > 1]
     return {
-        "source": listing.title,
         "images": len(kept),
         "classes": len(listing.classes),
-        "counts": {split: split_of.count(split) for split in SPLITS},
-        "per_class": per_class,
-        "width": _range(widths),
-        "height": _range(heights),
-        "modes": dict(Counter(f[2] for f in facts)),
+        "counts": dict(zip(SPLITS, table.sum(0).tolist())),
+        "per_class": {name: dict(zip(SPLITS, row)) for name, row in zip(listing.classes, table.tolist())},
+        "width": _range([seen[i].width for i in kept]),
+        "height": _range([seen[i].height for i in kept]),
+        "modes": dict(Counter(seen[i].mode for i in kept)),
+        "depth": _depth([seen[i] for i in kept], held, spec),
         "stored_as": spec.pixels,
         "split_rule": rule,
         "hash": key,
-        "bad": bad,
+        "bad": [[listing.names[i], one.reason] for i, one in enumerate(seen) if one.reason],
         "repeated": sum(len(group) - 1 for group in repeated),
-        "in_two_splits": [[listing.names[i] for i in group] for group in across[:20]],
+        "in_two_splits": [[listing.names[i] for i in group] for group in across[:SHOWN]],
         "in_two_splits_count": len(across),
-        "notes": listing.notes,
+        "in_two_classes": [[listing.names[i] for i in group] for group in disputed[:SHOWN]],
+        "in_two_classes_count": len(disputed),
     }
 
 
 def _range(values: list[int]) -> dict[str, int]:
-    return {"min": min(values), "median": int(np.median(values)), "max": max(values)}
+    return {"min": min(values), "median": int(np.median(values)), "max": max(values)} if values else {}
+
+
+def _depth(kept: list[Seen], held: Range | None, spec: InputSpec) -> dict[str, Any] | None:
+    """How many pictures have more than 8 bits, what these hold, and which numbers become black and white."""
+    if held is None:
+        return None
+    black, white = spec.values or (None, None)
+    pictures = sum(one.range is not None for one in kept)
+    return {"pictures": pictures, "least": held.least, "most": held.most, "black": black, "white": white}
+
+
+def remarks(card: dict[str, Any]) -> list[str]:
+    """What a user should know before learning from these pictures, one line each."""
+    found = []
+    if count := card["in_two_classes_count"]:
+        shown = "; ".join(" and ".join(group[:3]) for group in card["in_two_classes"][:3])
+        found.append(f"{count} images are there under two labels ({shown})")
+    upper = sum(count for mode, count in card["modes"].items() if mode.endswith("/16"))
+    if upper:
+        found.append(f"{upper} pictures have 16 bits a color, of which the upper 8 are read")
+    for split in SPLITS[1:]:
+        missing = [name for name, counts in card["per_class"].items() if not counts[split]]
+        if missing:
+            found.append(
+                f"{len(missing)} of {card['classes']} classes have no {split} image ({', '.join(missing[:3])})"
+            )
+    return found
 
 
 def contact_sheet(images: ImageSet, per_class: int = 10, cell: int = 48) -> Image.Image:

@@ -1,11 +1,12 @@
 """A look at the pictures before anything is decided: sizes, color, how many of each class; the rule that follows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
+from mignon.data.pictures import DEEP, picture
 from mignon.data.sources import Listing
 from mignon.errors import DataError
 
@@ -35,7 +36,7 @@ def look(listing: Listing) -> Look:
     sizes, modes = [], set()
     for i in places.tolist():
         try:
-            with listing.open(i) as image:
+            with picture(listing.open(i)) as image:
                 sizes.append(image.size)
                 modes.add(image.mode)
         except (DataError, OSError):
@@ -45,7 +46,7 @@ def look(listing: Listing) -> Look:
     return Look(
         side=int(np.median([min(size) for size in sizes])),
         uniform=len(set(sizes)) == 1 and sizes[0][0] == sizes[0][1],
-        grey=modes <= {"L", "1", "I;16", "I"},
+        grey=modes <= {"L", "1", *DEEP},
         fewest=int(np.bincount(listing.labels).min()),
     )
 
@@ -74,7 +75,7 @@ def input_spec(train: Split, spec: InputSpec) -> InputSpec:
     sample = train.take(slice(None, None, max(1, len(train) // 5000))).astype(np.float64) / 255
     mean = tuple(round(float(x), 3) for x in sample.mean((0, 1, 2)))
     std = tuple(max(0.01, round(float(x), 3)) for x in sample.std((0, 1, 2)))
-    return InputSpec(spec.height, spec.width, spec.channels, mean, std, spec.resize)
+    return replace(spec, mean=mean, std=std)
 
 
 def neutral_spec(pixels: int, channels: int) -> InputSpec:

@@ -52,8 +52,10 @@ def _draw(
         groups.setdefault(contents[i], []).append(i)
     drawn: dict[str, list[int]] = {name: [] for name in shares}
     generator = np.random.default_rng(seed)
-    for label in np.unique(labels[members]):
-        own = [group for group in groups.values() if labels[group[0]] == label]
+    of_label: dict[int, list[list[int]]] = {}
+    for group in groups.values():
+        of_label.setdefault(int(labels[group[0]]), []).append(group)
+    for _, own in sorted(of_label.items()):
         order = iter(generator.permutation(len(own)))
         size = sum(len(group) for group in own)
         left = len(own)

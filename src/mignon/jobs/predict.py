@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from mignon.data.sources.folder import SUFFIXES
+from mignon.data.layout import COMMON_SUFFIXES
+from mignon.data.pictures import SUFFIXES
 from mignon.errors import DataError
 from mignon.jobs.load import load
 
@@ -26,7 +27,7 @@ def predict(model: str | Path, images: list[str | Path]) -> list[dict[str, Any]]
         else:
             raise DataError(f"there is no image {str(item)!r}", "give image files or folders of images")
     if not paths:
-        raise DataError(f"no images in {', '.join(map(str, images))}", f"known suffixes: {' '.join(sorted(SUFFIXES))}")
+        raise DataError(f"no images in {', '.join(map(str, images))}", f"known suffixes: {COMMON_SUFFIXES} ...")
     results = []
     for path in paths:
         try:

@@ -73,7 +73,7 @@ def show(
         "size_bytes": len(stored),
         "ratio": 4 * classifier.full_parameters / len(stored),
         "classes": list(classifier.classes),
-        "input": asdict(classifier.input),
+        "input": classifier.input.to_dict(),
         "coder": classifier.coder,
         "recipe": list(classifier.recipe),
         "activation_bits": classifier.activation_bits,

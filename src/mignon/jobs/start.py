@@ -73,8 +73,8 @@ def start_from(
     spec = neutral_spec(pixels, 3 if weights is not None else seen.channels)
     check = fresh(model, options, spec, listing.classes, seed)
     shapes(check.network, *check.size)  # refuses pictures that are too small before anything is decoded
-    images = open_images(listing, spec, seed, on_bad, screen)
-    spec = input_spec(images.train, spec)
+    images = open_images(listing, spec, seed, on_bad, screen, fit=True)
+    spec = input_spec(images.train, images.input)
     if weights is not None:
         header, _ = read_safetensors(Path(weights))
         given_input = header.get("input") or {}

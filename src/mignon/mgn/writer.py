@@ -1,7 +1,6 @@
 """A Classifier to the bytes of a `.mgn`."""
 
 import zlib
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def encode(classifier: Classifier) -> bytes:
     header: dict[str, Any] = {
         "family": settled.family,
         "options": settled.options,
-        "input": asdict(settled.input),
+        "input": settled.input.to_dict(),
         "classes": list(settled.classes),
         "coder": settled.coder,
         "activation_bits": settled.activation_bits,
@@ -48,7 +47,6 @@ def encode(classifier: Classifier) -> bytes:
         header["widths"] = settled.widths
     if settled.other_activation_bits:
         header["other_activation_bits"] = settled.other_activation_bits
-    header["input"]["mean"], header["input"]["std"] = list(settled.input.mean), list(settled.input.std)
     packed = deflate(header)
     out = bytearray(MAGIC)
     out.append(VERSION)

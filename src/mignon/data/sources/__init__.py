@@ -1,22 +1,25 @@
 """Where images come from: one file a source. `scan` lists; nothing is decoded here."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from PIL import Image
 
 from mignon.errors import DataError
 from mignon.registry import SOURCES
+from mignon.settings import fill
 
 
-@dataclass
+@dataclass(frozen=True)
 class Listing:
     """What a source holds, before decoding.
 
     `names`, `labels` and `given` (the split that the source itself names, or None) run in parallel; `open(i)` gives
-    the picture, `contents()` a hash of each item's bytes, `stamp` changes whenever the listing or a file does.
+    a binary file that holds picture i, or its pixels (uint8 H x W or H x W x C); `stamp` changes whenever the listing
+    or a file does. `warnings`: what of the place is not used though it may have been meant to be; `notes`: the rest.
     """
 
     title: str
@@ -24,32 +27,53 @@ class Listing:
     names: list[str]
     labels: np.ndarray
     given: list[str | None]
-    open: Callable[[int], Image.Image]
-    contents: Callable[[], list[str]]
+    open: Callable[[int], BinaryIO | np.ndarray]
     stamp: str
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Source(Protocol):
-    """A kind of place that images come from."""
+    """A kind of place that images come from: a frozen dataclass whose fields are its settings."""
 
     name: str
     summary: str
 
-    def accepts(self, thing: str) -> bool:
-        """Whether `thing`, as the user typed it, is one of these."""
+    def sure(self, place: str) -> float:
+        """How sure it is that `place`, as the user typed it, is one of these: 0 (it is not) to 1. Never fails."""
 
-    def scan(self, thing: str) -> Listing:
+    def scan(self, place: str) -> Listing:
         """List it. Raises DataError when there is nothing to learn from."""
+
+    @classmethod
+    def example(cls, folder: Path) -> str:
+        """Make a small one in an empty folder, for the contract's test, and return what a user would type."""
 
 
 def scan(thing: str) -> Listing:
-    """The listing of the first source that accepts what the user typed."""
-    for name in SOURCES:
-        source = SOURCES[name]()
-        if source.accepts(thing):
-            return source.scan(thing)
-    raise DataError(
-        f"there is no folder {thing!r}",
-        "give a folder that holds one folder of images for each class, or: digits",
-    )
+    """The listing of the source that is surest of what the user typed: `PLACE`, `SOURCE:PLACE`, `PLACE,key=value`."""
+    place, settings = _settings(thing)
+    source, colon, rest = place.partition(":")
+    if colon and source in SOURCES and not Path(place).expanduser().exists():
+        return fill(SOURCES[source], settings, DataError, f"source {source}").scan(rest)
+    sure = {name: SOURCES[name]().sure(place) for name in SOURCES}
+    most = max(sure.values())
+    best = [name for name, value in sure.items() if value == most]
+    if not most > 0:
+        raise DataError(
+            f"there is no folder {place!r}",
+            "give a folder that holds one folder of images for each class, or: digits",
+        )
+    if len(best) > 1:
+        raise DataError(f"{place} may be {' or '.join(best)}", f"say which: {best[0]}:{place}")
+    return fill(SOURCES[best[0]], settings, DataError, f"source {best[0]}").scan(place)
+
+
+def _settings(thing: str) -> tuple[str, dict[str, Any]]:
+    """The place, and what stands behind it as `,key=value`; a path that is there is a place, commas or not."""
+    settings: dict[str, Any] = {}
+    place = thing
+    while not Path(place).expanduser().exists() and (found := re.fullmatch(r"(.+),(\w+)=([^,]*)", place)):
+        place = found[1]
+        settings[found[2]] = found[3]
+    return place, settings
