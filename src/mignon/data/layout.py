@@ -20,6 +20,7 @@ SPLIT_WORDS = {
     "test": {"test", "testing", "tst", "holdout"},
 }
 FILLERS = {"set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures", "photos"}
+FILLERS |= {"label", "labels", "list", "annotations"}  # of tables
 COMMON_SUFFIXES = ".jpg .jpeg .png .webp .bmp .gif .tif .avif"
 NO_IMAGES = "files that are no images"
 NEED_HEIC = f"images that wait for the extra heic ({HEIC_HINT})"
@@ -45,11 +46,6 @@ class Layout:
 def _line(reason: str, names: Sequence[str]) -> str:
     shown = ", ".join(printable(name) for name in names[:3])
     return f"{len(names):,} {reason} were left alone ({shown}{', ...' if len(names) > 3 else ''})"
-
-
-def merged(layout: Layout, chosen: list[tuple[str, str, str | None]], reason: str, names: list[str]) -> Layout:
-    """The layout with other images, the rest under a reason."""
-    return replace(layout, chosen=chosen, left={**layout.left, reason: names} if names else layout.left)
 
 
 def printable(name: str) -> str:

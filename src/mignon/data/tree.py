@@ -2,13 +2,13 @@
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from mignon.data.layout import TWICE, Layout, merged, printable
+from mignon.data.layout import TWICE, Layout, printable
 from mignon.data.sources import Listing
 from mignon.errors import DataError
 from mignon.files import digest
@@ -134,4 +134,4 @@ def _once(tree: Tree, layout: Layout) -> Layout:
                 continue
             seen.add(places[1])
         chosen.append((name, label, split))
-    return merged(layout, chosen, TWICE, again)
+    return replace(layout, chosen=chosen, left={**layout.left, TWICE: again} if again else layout.left)
