@@ -24,7 +24,7 @@ from mignon.models.activations import grids_of, insert_grids
 from mignon.models.graph import blocks, clone, place, trace
 from mignon.models.narrow import initialized, narrow
 from mignon.models.weights import absorb, connect, latent_weight, rules_of, set_rule
-from mignon.rules import build_rule
+from mignon.rules import build_rule, current_spec
 
 ALIASES = {"mobilenet": "mobilenetv1"}
 
@@ -190,7 +190,7 @@ def load_safetensors(path: Path) -> Classifier:
         name, _, tensor = key.rpartition(".")
         if name not in modules or tensor not in ("weight", "bias"):
             raise ModelError(f"{path} has a rule for {key!r}, which the network does not have")
-        module = modules[name]
+        module, spec = modules[name], current_spec(spec)
         latent = getattr(module, tensor).detach()
         try:
             rule = build_rule(spec)(spec, tuple(latent.shape))

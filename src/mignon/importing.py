@@ -58,7 +58,7 @@ def under_scales(
         except FormatError as error:
             raise ModelError(f"{path}: {name}: {error.what}", "get the file again") from None
         rule.q.copy_(integers)
-        rule.mask.copy_(integers != 0)
+        rule.hold_mask(rule.nonzero())
         rules[f"{name}.weight"] = rule.spec
         under = f"{name}.parametrizations.weight"
         plain[f"{under}.original"] = rule.weight()

@@ -15,12 +15,24 @@ from mignon.errors import DataError, FormatError, MignonError, ModelError, Recip
 
 
 class Registry:
-    """The members of one kind. Files of `package` and entry points are imported at the first look-up."""
+    """The members of one kind. Files of `package` and entry points are imported at the first look-up.
 
-    def __init__(self, kind: str, package: str, error: type[MignonError]):
+    needs: what every member must say of itself. closed: members come from this package alone.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        error: type[MignonError],
+        needs: tuple[str, ...] = ("summary",),
+        closed: bool = False,
+    ):
         self.kind = kind
         self.package = package
         self.error = error
+        self.needs = needs
+        self.closed = closed
         self._members: dict[str, Any] = {}
         self._loaded = False
 
@@ -31,6 +43,9 @@ class Registry:
             known = self._members.get(name)
             if known is not None and known is not member:
                 raise ValueError(f"{self.kind} {name!r} is registered twice: {known!r} and {member!r}")
+            lacking = [need for need in self.needs if not hasattr(member, need)]
+            if lacking:
+                raise ValueError(f"{self.kind} {name!r} does not say its {lacking[0]}")
             self._members[name] = member
             member.name = name
             return member
@@ -48,7 +63,7 @@ class Registry:
         package = importlib.import_module(self.package)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
-        for entry in entry_points(group=f"mignon.{self.kind}s"):
+        for entry in () if self.closed else entry_points(group=f"mignon.{self.kind}s"):
             entry.load()
 
     def __getitem__(self, name: str) -> Any:
@@ -74,6 +89,6 @@ class Registry:
 
 SOURCES = Registry("source", "mignon.data.sources", DataError)
 MODELS = Registry("model", "mignon.models", ModelError)
-STEPS = Registry("step", "mignon.steps", RecipeError)
+STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 CODERS = Registry("coder", "mignon.coding", RecipeError)
-RULES = Registry("rule", "mignon.rules", FormatError)
+RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from examples import EXAMPLES
 
 import mignon
 from mignon.errors import RecipeError
@@ -68,7 +67,7 @@ def computed(run):
 
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_the_step_that_was_interrupted_is_the_first_to_be_computed_again(model, name, tmp_path, monkeypatch):
-    text = EXAMPLES[name][-1]
+    text = STEPS[name].examples[-1]
     recipe = [first_step_for(text), text, "code=range"]
     with monkeypatch.context() as patch:
         calls = Calls(patch, parse_step(text))

@@ -94,7 +94,7 @@ def test_plain_float_weights_are_not_compared(about):
 
 
 def test_an_unknown_rule_is_named_and_counted_as_in_the_file(about):
-    from mignon.models.graph import set_rule
+    from mignon.models.weights import set_rule
     from mignon.rules import Rule
 
     class Odd(Rule):

@@ -19,14 +19,21 @@ from mignon.registry import RULES, STEPS
 from mignon.report.analysis import BARS, BINS, analyze, correlation, drift, histograms, scales, uses
 from mignon.report.analysis_pictures import draw
 from mignon.report.page import write_report
-from mignon.rules import Rule
+from mignon.rules import Rule, example_weight
 from mignon.runs import find_run
+from mignon.steps import Step
 
 TITLES = ["Epochs of the steps", "Density by layer", "Scales", "Correlation of kernels", "Weights by layer"]
 
 
 class Levels(Rule):
     """weight = (index - 2) / 4 for indices 0 to 4, or (index - 300) / 400 for 0 to 600 in two bytes: as sharing has."""
+
+    @classmethod
+    def examples(cls):
+        rule = cls({"rule": "toy-levels", "wide": False}, (4, 3))
+        rule.fit(example_weight(4, 3))
+        return [rule]
 
     @classmethod
     def layouts(cls, spec, shape):
@@ -49,7 +56,7 @@ class Levels(Rule):
 
 
 @dataclass(frozen=True)
-class ToLevels:
+class ToLevels(Step):
     """`levels=1`: every 3x3 convolution to levels of its weights times the factor."""
 
     factor: float
@@ -57,9 +64,8 @@ class ToLevels:
 
     summary = "a toy: levels=1"
     version = 1
-
-    def check(self, earlier):
-        pass
+    examples = ("levels=1",)
+    leaves = ("whole weights",)
 
     def apply(self, classifier, context):
         result = classifier.copy()

@@ -14,17 +14,17 @@ from mignon.rules.scales import scale
 
 
 def owner(shape=(2, 3), k=4, low=-1, masked=False, centers=None, index=None):
-    spec = {"rule": "codebook", "k": k} | ({"masked": True} if masked else {})
+    spec = {"rule": "codebook", "indices": k} | ({"masked": True} if masked else {})
     rule = Codebook(spec, shape)
     count = int(np.prod(shape))
-    rule.index.copy_(torch.as_tensor(np.arange(count) % k + low if index is None else index).reshape(shape))
+    rule.set_index(torch.as_tensor(np.arange(count) % k + low if index is None else index).reshape(shape))
     rule.assign(torch.linspace(-1, 2, k - masked) if centers is None else torch.as_tensor(centers), low)
     return rule
 
 
 def reader(source, name, shape, index):
     rule = Codebook({**source.spec, "from": name}, shape)
-    rule.index.copy_(torch.as_tensor(index).reshape(shape))
+    rule.set_index(torch.as_tensor(index).reshape(shape))
     return rule
 
 
@@ -156,11 +156,11 @@ def test_a_reader_of_shared_centroids_keeps_its_own_gain():
 @pytest.mark.parametrize(
     "change",
     [
-        {"k": 0},
-        {"k": 4097},
-        {"k": 4.0},
-        {"k": True},
-        {"k": None},
+        {"indices": 0},
+        {"indices": 4097},
+        {"indices": 4.0},
+        {"indices": True},
+        {"indices": None},
         {"masked": 1},
         {"masked": "yes"},
         {"from": 3},
@@ -170,7 +170,7 @@ def test_a_reader_of_shared_centroids_keeps_its_own_gain():
     ids=str,
 )
 def test_specs_that_make_no_sense_are_refused(change):
-    spec = {"rule": "codebook", "k": 4, **change}
+    spec = {"rule": "codebook", "indices": 4, **change}
     with pytest.raises(FormatError):
         build_rule(spec)(spec, (2, 3))
 
@@ -192,7 +192,7 @@ def test_specs_that_make_no_sense_are_refused(change):
 )
 def test_numbers_that_break_the_rule_are_refused(change):
     good = {"step": [0], "low": [-1], "centroids": [-5, 1, 2, 3], "index": [[-1, 2]]}
-    spec = {"rule": "codebook", "k": 4}
+    spec = {"rule": "codebook", "indices": 4}
     arrays = {name: np.array(values, np.int32) for name, values in (good | change).items()}
     with pytest.raises(FormatError):
         Codebook.from_streams(spec, (1, 2), arrays)
@@ -233,7 +233,7 @@ WILD = st.integers(-(2**31), 2**31 - 1) | st.integers(-6, 6)
 @given(st.lists(WILD, min_size=2 + 4 + 4 + 3, max_size=2 + 4 + 4 + 3), st.integers(1, 4), st.booleans())
 def test_any_numbers_from_outside_are_refused_or_make_finite_weights(wild, k, masked):
     values = np.array(wild, np.int64).astype(np.int32)
-    spec = {"rule": "codebook", "k": k} | ({"masked": True} if masked else {})
+    spec = {"rule": "codebook", "indices": k} | ({"masked": True} if masked else {})
     own = {"step": values[:1], "low": values[1:2], "centroids": values[2 : 2 + k - masked]}
     try:
         first = Codebook.from_streams(spec, (2, 2), {**own, "index": values[6:10].reshape(2, 2)})

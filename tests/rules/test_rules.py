@@ -14,21 +14,10 @@ from mignon.models.weights import set_rule
 from mignon.registry import RULES
 from mignon.rules import Rule, build_rule
 from mignon.rules.accumulator import Accumulator
-from mignon.rules.codebook import Codebook
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
 from mignon.rules.scaled import Scaled
 from mignon.rules.scales import mantissas, nearest_step, scale
-
-SPECS = {
-    "float": [{"rule": "float"}],
-    "grid": [{"rule": "grid", "bits": 4}, {"rule": "grid", "bits": 9, "n": 64}],
-    "accumulator": [{"rule": "accumulator", "n": 16}],
-    "reference": [{"rule": "reference"}, {"rule": "reference", "bits": 8}],
-    "share": [{"rule": "share", "length": 9, "references": 7, "shape_bits": 8, "a": 4, "m": 32, "unit": True}],
-    "scaled": [{"rule": "scaled", "bits": 8}, {"rule": "scaled", "bits": 16, "masked": True}],
-    "codebook": [{"rule": "codebook", "k": 16}, {"rule": "codebook", "k": 5, "masked": True}],
-}
 
 
 def latent(shape, seed=0):
@@ -38,26 +27,95 @@ def latent(shape, seed=0):
 def test_every_rule_keeps_the_contract(capsys):
     checked = 0
     for name in RULES:
-        for spec in SPECS[name]:
-            shape = (6,) if name == "accumulator" else (6, 3, 3, 3)
-            rule = build_rule(spec)(spec, shape)
-            weight = latent(shape)
-            if isinstance(rule, Grid):
-                rule.choose_scales(weight, None)
-            if isinstance(rule, Codebook):
-                rule.index.copy_(torch.arange(weight.numel()).reshape(shape) % spec["k"] - 2)
-                rule.assign(torch.linspace(-1, 1, spec["k"] - rule.masked), -2)
-            rule.fit(weight)
+        for rule in RULES[name].examples():
+            spec, shape, weight = rule.spec, rule.shape, rule.weight()
+            assert spec["rule"] == name and weight.shape == shape and weight.dtype == torch.float32
+            assert bool(torch.isfinite(weight).all()) and len(weight.unique()) > 2, "an example holds numbers"
             streams = {k: s.values for k, s in rule.streams().items()}
-            assert {k: v.shape for k, v in streams.items()} == {
-                k: y.shape for k, y in rule.layouts(spec, shape).items()
-            }
+            layouts = build_rule(spec).all_layouts(spec, shape)
+            assert {k: v.shape for k, v in streams.items()} == {k: y.shape for k, y in layouts.items()}
             again = build_rule(spec).from_streams(spec, shape, streams)
-            assert torch.equal(rule.weight(), again.weight()) and rule.weight().dtype == torch.float32
+            if isinstance(rule, Accumulator):
+                again.set_scales(rule.k)  # which stand with the grids
+            assert torch.equal(weight, again.weight())
+            if rule.mask is not None:
+                assert torch.equal(again.mask.bool(), rule.mask.bool()) and not weight[~rule.mask.bool()].any()
+            if (form := rule.integers()) is not None:
+                q, k, n = form
+                assert q.shape == shape and k.shape == shape[:1] and q.dtype == torch.int32
+                assert torch.equal(scale(k, n).reshape(-1, *[1] * (len(shape) - 1)) * q, weight)
+            _check_gain(rule)
+            _check_training(rule)
             checked += 1
     with capsys.disabled():
         print(f"\n{checked} rules keep the contract")
-    assert checked >= 6
+    assert checked >= 12
+
+
+def _check_gain(rule):
+    if len(rule.shape) > 1:
+        gain = torch.linspace(-2, 2, rule.shape[0], dtype=torch.float64)
+        absorbed = rule.absorb(rule.weight(), gain)
+        wanted = rule.weight().double() * gain.reshape(-1, *[1] * (len(rule.shape) - 1))
+        step = 2 ** (1 / 32) - 1  # half a step of the coarsest scale grid
+        torch.testing.assert_close(absorbed.weight().double(), wanted, rtol=step, atol=1e-6)
+
+
+def _check_training(rule):
+    latent = rule.weight().clone().requires_grad_()
+    weight = rule.train()(latent)
+    weight.square().sum().backward()
+    assert weight.shape == rule.shape and bool(torch.isfinite(weight).all())
+    if rule.mask is not None:
+        assert not weight[~rule.mask.bool()].any()
+        assert latent.grad is None or not latent.grad[~rule.mask.bool()].any()
+
+
+def test_rules_come_from_this_package_alone(monkeypatch):
+    import mignon.registry as registry
+
+    asked = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: asked.append(group) or [])
+    assert list(registry.Registry("rule", "mignon.rules", FormatError, closed=True)) == [] and asked == []
+    list(registry.Registry("step", "mignon.steps", FormatError))
+    assert asked == ["mignon.steps"] and registry.RULES.closed
+
+
+class Ternary(Rule):
+    """A rule as CONTRIBUTING says: it knows nothing of masks. weight = scale[out] * (-1, 0 or 1)."""
+
+    @classmethod
+    def layouts(cls, spec, shape):
+        return {"size": Layout((shape[0],), "side"), "q": Layout(shape, "weights")}
+
+    def fit(self, latent):
+        self.size.copy_((latent.abs().flatten(1).mean(1) * 1024).round().clamp_min(1))
+        self.q.copy_(torch.where(latent >= 0, 1, -1))
+
+    def value(self):
+        return self.q * (self.size / 1024).reshape(-1, *[1] * (len(self.shape) - 1))
+
+
+def test_a_rule_that_knows_no_masks_keeps_pruned_zeros_in_training_and_in_its_streams():
+    module, weight = torch.nn.Linear(6, 4, bias=False), latent((4, 6))
+    mask = weight.abs() > 0.7
+    set_rule(module, Float32.masked(mask), weight * mask)
+    rule = Ternary({"rule": "ternary"}, (4, 6))
+    rule.fit(weight)
+    set_rule(module, rule, weight)
+    assert torch.equal(module.weight != 0, mask) and rule.spec == {"rule": "ternary", "masked": True}
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+    module.train()
+    for _ in range(3):
+        module(torch.ones(2, 6)).square().sum().backward()
+        optimizer.step()
+    module.eval()
+    assert torch.equal(module.weight != 0, mask)
+    streams = {k: s.values for k, s in rule.streams().items()}
+    assert set(streams) == {"size", "q", "mask"}
+    assert torch.equal(Ternary.from_streams(rule.spec, (4, 6), streams).weight(), module.weight)
+    absorbed = rule.absorb(weight, torch.tensor([2.0, -1.0, 0.5, 1.0], dtype=torch.float64))
+    assert torch.equal(absorbed.weight() != 0, mask)
 
 
 def test_scales_are_exact_octaves_and_right_to_a_ten_millionth():

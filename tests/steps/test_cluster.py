@@ -212,7 +212,7 @@ def test_threads_do_not_matter(run, tiny_classifier):
         ("cluster=16,start=middle", "density"),
         ("cluster=16,shared=true,linear=8", "one number"),
         ("cluster=16 cluster=8", "start from the float file"),
-        ("quant=w8 cluster=8", "before quant"),
+        ("quant=w8 cluster=8", "use one of them only"),
         ("cluster=8 prune=0.5", "put prune before cluster"),
     ],
 )

@@ -6,7 +6,6 @@ import tempfile
 import numpy as np
 import pytest
 import torch
-from examples import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +20,7 @@ from mignon.registry import STEPS
 from mignon.runs import Run
 from mignon.steps import parse_step
 
-STEP = st.sampled_from(sorted(STEPS)).flatmap(lambda name: st.sampled_from(EXAMPLES[name]))
+STEP = st.sampled_from(sorted(STEPS)).flatmap(lambda name: st.sampled_from(STEPS[name].examples))
 SEQUENCES = st.lists(STEP, max_size=5)
 
 
@@ -96,9 +95,9 @@ def same_tensors(a, b):
 
 
 def test_every_registered_step_is_among_the_examples(capsys):
-    texts = {name: EXAMPLES.get(name, ()) for name in STEPS}
+    texts = {name: STEPS[name].examples for name in STEPS}
     for name, examples in texts.items():
-        assert examples, f"give {name} a line in tests/steps/examples.py"
+        assert examples, f"{name} has no example of itself"
         assert all(parse_step(text).name == name for text in examples)
     with capsys.disabled():
         print(f"\nsequences are drawn from {sum(map(len, texts.values()))} settings of {len(texts)} steps")

@@ -1,18 +1,18 @@
 """Steps: the contract that every registered one keeps, and what each does."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from examples import EXAMPLES
 from helpers import context_for
 
 from mignon.errors import RecipeError
 from mignon.models.activations import grids_of
 from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
-from mignon.steps import parse_recipe, parse_step, write_step
+from mignon.steps import TRAITS, parse_recipe, parse_step, traits_of, write_step
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def run(digits, tmp_path, tiny_classifier):
 def test_every_step_keeps_the_contract(run, tiny_classifier, capsys):
     checked = 0
     for name in STEPS:
-        text = EXAMPLES[name][0]
+        text = STEPS[name].examples[0]
         step = parse_step(text)
         assert parse_step(write_step(step)) == step
         assert STEPS[name].summary and isinstance(STEPS[name].version, int)
@@ -41,6 +41,12 @@ def test_every_step_keeps_the_contract(run, tiny_classifier, capsys):
         assert not first.network.training
         a, b = first.network.state_dict(), second.network.state_dict()
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), f"{name} is not repeatable"
+        for other in STEPS[name].examples:
+            step = parse_step(other)
+            assert set(step.leaves) | set(step.cannot_follow) <= set(TRAITS), name
+            assert traits_of(run(other, tiny_classifier)) == set(step.leaves), (
+                f"{other} leaves behind what it does not say"
+            )
         checked += 1
     with capsys.disabled():
         print(f"\n{checked} steps keep the contract")
@@ -134,6 +140,13 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
         ("quant=w8 prune=0.5", "integers"),
         ("cluster=8 prune=0.5", "shared values"),
         ("quant=w8 quant=w4", "already"),
+        ("quant-002=w8a8 quant=a8", "grids already"),
+        ("quant=a8 quant-002=w8a8", "grids already"),
+        ("quant=a8 equalize", "ranges"),
+        ("quant-002=w8a8 prune-channels=0.5", "prune-channels before quant-002, or start"),
+        ("prune-nm=2:4 share", "filled again"),
+        ("share prune=0.5", "whole numbers already"),
+        ("prune=0.5 quant-001=4", "use one of them only"),
         ("prune=1", "share"),
         ("prune=x", "number"),
         ("quant=8", "w8a8"),
@@ -154,3 +167,21 @@ def test_recipes_that_make_no_sense_say_what_to_type(recipe, word):
     with pytest.raises(RecipeError) as error:
         parse_recipe(recipe.split())
     assert word in str(error.value)
+
+
+def test_a_network_with_whole_weights_and_no_recipe_is_checked_too(run, tiny_classifier):
+    given = dataclasses.replace(run("quant=w4a8", tiny_classifier), recipe=())
+    assert traits_of(given) == {"whole weights", "grids"}
+    for text in ("prune=0.5", "quant=a8", "equalize"):
+        with pytest.raises(RecipeError, match="cannot be applied to this network"):
+            parse_recipe([text], given.recipe, traits_of(given))
+    assert parse_recipe(["tune=1", "code=range"], given.recipe, traits_of(given))
+
+
+def test_weights_are_quantized_behind_maps_that_are_on_grids_already(run, tiny_classifier):
+    maps = grids_of(run("quant=a8", tiny_classifier).network)
+    both = run("quant=a8 quant=w4", tiny_classifier)
+    assert traits_of(both) == {"whole weights", "grids"}
+    assert all(
+        int(a.k) == int(b.k) and a.bits == b.bits for a, b in zip(maps.values(), grids_of(both.network).values())
+    )

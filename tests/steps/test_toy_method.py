@@ -5,18 +5,26 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from helpers import context_for
 
 from mignon import mgn
 from mignon.cli.start import run
 from mignon.coding import Layout
-from mignon.errors import FormatError, RecipeError
-from mignon.models.weights import set_rule
+from mignon.errors import FormatError
+from mignon.models.weights import put_rules
 from mignon.registry import RULES, STEPS
-from mignon.rules import Rule
+from mignon.rules import Rule, example_weight
+from mignon.steps import FLOAT_WEIGHTS, Step, parse_recipe
 
 
 class SignRule(Rule):
     """weight = magnitude[output channel, in 1/1024] * sign: one bit a weight."""
+
+    @classmethod
+    def examples(cls):
+        rule = cls({"rule": "toy-sign", "unit": 1024}, (4, 3, 3, 3))
+        rule.fit(example_weight(4, 3, 3, 3))
+        return [rule]
 
     @classmethod
     def layouts(cls, spec, shape):
@@ -35,17 +43,16 @@ class SignRule(Rule):
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Step):
     """`sign=convs`: the weights of all convolutions but the first become one bit."""
 
     what: str = "convs"
 
     summary = "a toy"
     version = 1
-
-    def check(self, earlier):
-        if any(step.name == "quant" for step in earlier):
-            raise RecipeError("sign cannot follow quant", "put sign first")
+    examples = ("sign",)
+    leaves = ("whole weights",)
+    cannot_follow = FLOAT_WEIGHTS
 
     def apply(self, classifier, context):
         assert not hasattr(context, "test"), "a step must not reach the test images"
@@ -55,7 +62,7 @@ class Sign:
                 latent = result.weights()[name]
                 rule = SignRule({"rule": "toy-sign", "unit": 1024}, tuple(latent.shape))
                 rule.fit(latent)
-                set_rule(module, rule, latent)
+                put_rules(result.network, {f"{name}.weight": (rule, latent)})
         return result
 
 
@@ -105,3 +112,29 @@ def test_a_rule_that_knows_no_batchnorm_keeps_its_numbers_when_it_is_absorbed(ti
     pixels = torch.randint(0, 256, (20, 8, 8, 1), generator=torch.Generator().manual_seed(1)).byte().numpy()
     live, stored = torch.from_numpy(signed.logits(pixels)), torch.from_numpy(decoded.logits(pixels))
     torch.testing.assert_close(live, stored, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.usefixtures("toys")
+def test_zeros_pruned_before_a_rule_from_outside_stay_zero_in_training_and_file(tiny_classifier, digits, tmp_path):
+    prune, *others = parse_recipe(["prune=0.7", "sign", "tune=1,share=0.1"])
+    classifier = prune.apply(tiny_classifier, context_for(digits, tmp_path))
+    pruned = {name: weight == 0 for name, weight in classifier.weights().items()}
+    for number, step in enumerate(others):
+        classifier = step.apply(classifier, context_for(digits, tmp_path / str(number)))
+    decoded = mgn.decode(mgn.encode(classifier))
+    for network in (classifier, decoded):
+        for name, module in network.weighted().items():
+            assert not module.weight[pruned[name]].any(), name
+            assert bool((module.weight[~pruned[name]] != 0).any()), name
+
+
+def test_a_member_that_does_not_say_what_it_must_is_refused_when_it_is_registered():
+    class Silent(Step):
+        summary = "a toy"
+        version = 1
+        examples = ("silent",)
+
+    with pytest.raises(ValueError, match="leaves"):
+        STEPS.register("silent")(Silent)
+    with pytest.raises(ValueError, match="examples"):
+        RULES.register("silent")(type("Silent", (Rule,), {}))

@@ -15,7 +15,7 @@ from mignon.jobs.train import trained
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
-from mignon.steps import parse_recipe, write_step
+from mignon.steps import parse_recipe, traits_of, write_step
 from mignon.training.device import pick_device, pick_precision
 
 
@@ -49,7 +49,7 @@ def compress(
     where = pick_device(device)
     if model is not None:
         parent, path = load_with_size(model)
-        texts = [write_step(step) for step in parse_recipe(asked.steps, parent.recipe)]
+        texts = [write_step(step) for step in parse_recipe(asked.steps, parent.recipe, traits_of(parent))]
         images = open_images(data, parent.input, seed, on_bad, screen)
         check_classes(parent, images)
         line = command_line("compress", path, *texts, data=data, seed=seed)

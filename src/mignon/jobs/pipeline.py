@@ -18,7 +18,7 @@ from mignon.measure.row import all_logits, measure
 from mignon.measure.statistics import best_threshold
 from mignon.progress import Screen
 from mignon.runs import Run
-from mignon.steps import Context, parse_recipe, write_step
+from mignon.steps import Context, parse_recipe, traits_of, write_step
 
 SHOWN_FLIPS = 24
 
@@ -49,8 +49,8 @@ class Pipeline:
 
     def apply(self, point: Point, text: str) -> Point:
         """The next point: from the run folder when it is there, else computed and kept."""
-        (step,) = parse_recipe([text], point.classifier.recipe)
-        others = [weights_digest(self.load(name)) for name in getattr(step, "models", ())]
+        (step,) = parse_recipe([text], point.classifier.recipe, traits_of(point.classifier))
+        others = [weights_digest(self.load(name)) for name in step.models]
         key = digest(point.key, write_step(step), step.version, *others)
         path = self.run.folder / "steps" / f"{key[:16]}.safetensors"
         classifier = _kept(path)

@@ -19,7 +19,7 @@ from mignon.models.activations import grids_of
 from mignon.models.graph import Block, blocks
 from mignon.models.weights import set_rule
 from mignon.registry import CODERS
-from mignon.rules import build_rule
+from mignon.rules import build_rule, current_spec
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.scales import LARGEST_OCTAVE
 
@@ -103,7 +103,8 @@ def _rebuild(
     for (_, module, tensor), number in zip(found, tensors):
         if type(number) is not int or not 0 <= number < len(specs):
             raise FormatError("a tensor names a rule that is not there")
-        rules.append((build_rule(specs[number]), specs[number], tuple(getattr(module, tensor).shape)))
+        spec = current_spec(specs[number])
+        rules.append((build_rule(spec), spec, tuple(getattr(module, tensor).shape)))
     grids = grids_of(network)
     layouts: list[Layout] = [Layout((len(grids),), "side")] * 2 if grids else []
     names = ["activation scales", "activation zero points"] if grids else []

@@ -79,7 +79,7 @@ def accumulator_scales(network: torch.fx.GraphModule, block: Block, module: Any)
     """k_input + k_weight for each output channel, when both the input and the weight lie on grids; else None."""
     grid = input_grid(network, block.sources[0])
     rule = weight_rule(module)
-    steps = rule.channel_steps() if rule is not None else None
-    if grid is None or steps is None or steps[1] != STEPS:
+    form = rule.integers() if rule is not None else None
+    if grid is None or form is None or form[2] != STEPS:
         return None
-    return grid.k + steps[0]
+    return grid.k + form[1]

@@ -1,5 +1,6 @@
 """The rules on the weights of a network: which there are, putting them on, absorbing BatchNorm into them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,12 @@ def weight_rule(module: Any, tensor: str = "weight") -> Rule | None:
     return None
 
 
+def mask_of(module: Any, tensor: str = "weight") -> Tensor | None:
+    """Which weights are kept (bool); None when nothing was pruned."""
+    rule = weight_rule(module, tensor)
+    return None if rule is None or rule.mask is None else rule.mask.bool()
+
+
 def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
     """The float numbers that training moves, zero where a rule says that nothing is kept."""
     rule = weight_rule(module, tensor)
@@ -34,11 +41,26 @@ def latent_weight(module: Any, tensor: str = "weight") -> Tensor:
 
 
 def set_rule(module: Any, rule: Rule, latent: Tensor, tensor: str = "weight") -> None:
-    """Put a weight under a rule (replacing the one before); `latent` is what training will move."""
-    if parametrize.is_parametrized(module, tensor):
+    """Put a tensor of one layer under a rule (replacing the one before, whose mask stays); training moves `latent`.
+
+    In a network use `put_rules`, which lets rules find each other too.
+    """
+    before = weight_rule(module, tensor)
+    if before is not None:
         parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
+        if before.mask is not None and rule.mask is None:
+            rule.hold_mask(before.mask)
+            rule.fit(rule.latent(latent.detach()))
     setattr(module, tensor, nn.Parameter(latent.detach().clone(), requires_grad=True))
     parametrize.register_parametrization(module, tensor, rule.train(module.training), unsafe=True)
+
+
+def put_rules(network: fx.GraphModule, rules: Mapping[str, tuple[Rule, Tensor]]) -> None:
+    """Put tensors under rules, by name (`conv1.weight`), each with the latent tensor that training moves (in place)."""
+    for name, (rule, latent) in rules.items():
+        layer, _, tensor = name.rpartition(".")
+        set_rule(network.get_submodule(layer), rule, latent, tensor)
+    connect(network)
 
 
 def rules_of(network: fx.GraphModule) -> dict[str, Rule]:

@@ -144,8 +144,8 @@ def _shares(weight: Tensor, edges: np.ndarray) -> np.ndarray:
 
 def scales(classifier: Classifier) -> np.ndarray:
     """log2 of the scale of every output channel whose weight lies on a grid."""
-    steps = [rule.channel_steps() for name, rule in rules_of(classifier.network).items() if name.endswith(".weight")]
-    found = [k.numpy().ravel() / n for k, n in (step for step in steps if step is not None)]
+    forms = [rule.integers() for name, rule in rules_of(classifier.network).items() if name.endswith(".weight")]
+    found = [form[1].numpy().ravel() / form[2] for form in forms if form is not None]
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -6,7 +6,7 @@ straight through; otherwise `weight()` is what the network computes with, and it
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from mignon.coding import Layout, Stream
 from mignon.errors import FormatError
 from mignon.registry import RULES
 
-__all__ = ["GAIN_STEPS", "Rule", "build_rule", "per_channel"]
+__all__ = ["GAIN_STEPS", "Rule", "build_rule", "current_spec", "example_weight", "per_channel"]
 
 GAIN_STEPS = 256  # steps an octave of the channel gains that come from BatchNorm
 
@@ -26,17 +26,36 @@ def per_channel(values: Tensor, dims: int) -> Tensor:
     return values.reshape(-1, *[1] * (dims - 1))
 
 
-class Rule(nn.Module):
-    """Base of all rules. A member gives `layouts`, `value`, and `fit`; the channel gain of an absorbed BatchNorm is
-    handled here for all (a member may absorb it into its own numbers by overriding `absorb`).
+def example_weight(*shape: int) -> Tensor:
+    """A weight of any shape that is the same on every machine, for `examples`."""
+    return torch.sin(torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64) ** 2).float().reshape(shape)
 
-    Stored numbers are integer buffers whose names are the keys of `layouts(spec, shape)`.
+
+class Rule(nn.Module):
+    """Base of all rules. A member gives `layouts`, `value`, `fit` and `examples`; the rest of its life has a default.
+
+    | call | by whom | when |
+    |---|---|---|
+    | `fit` | the step that puts the rule on; training | before; at every training step; after every epoch |
+    | `connect` | `models.weights.put_rules`, readers | rules of a network were put on or replaced |
+    | `learn`, `finish` | training | at its begin, at its end: side values are parameters in between |
+    | `align` | training, `absorb` | before numbers are final: the BatchNorm gain behind the weight has changed |
+    | `absorb` | `settle` | the BatchNorm behind the weight disappears |
+    | `release` | `settle` | it is known which output channels nothing reads |
+    | `weight` | everybody | at any time: a pure function of `spec` and the stored numbers |
+
+    The base looks after the channel gain of an absorbed BatchNorm ("gain" in the spec) and the mask of pruned weights
+    ("masked"). Where the numbers themselves show what is pruned (`shows_zeros`: they are 0 there, and `fit` leaves them
+    so), the mask costs nothing in the file; elsewhere it is stored beside them.
+    Stored numbers are integer buffers whose names are the keys of `all_layouts(spec, shape)`.
     """
 
     name: ClassVar[str]
+    shows_zeros: ClassVar[bool] = False
     _held: "tuple[Rule, ...]" = ()
     gain: Tensor
     flip: Tensor
+    mask: Tensor | None
 
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__()
@@ -44,6 +63,14 @@ class Rule(nn.Module):
         self.shape = tuple(shape)
         for name, layout in self.all_layouts(self.spec, self.shape).items():
             self.register_buffer(name, torch.zeros(layout.shape, dtype=torch.int32))
+        if "mask" not in self._buffers:
+            self.register_buffer("mask", torch.ones(shape, dtype=torch.bool) if spec.get("masked") else None)
+
+    if TYPE_CHECKING:  # every member has some
+
+        @classmethod
+        def examples(cls) -> list["Rule"]:
+            """Rules of this kind with numbers, as after `fit`, for the contract suite."""
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -60,8 +87,12 @@ class Rule(nn.Module):
 
     @classmethod
     def all_layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
-        """The member's streams, and the gain when there is one."""
+        """The member's streams, the mask where its numbers do not show it, and the gain. Raises FormatError."""
+        if any(type(spec.get(flag, True)) is not bool for flag in ("masked", "gain")):
+            raise FormatError("masked and gain of a rule must be true or false")
         streams = dict(cls.layouts(spec, shape))
+        if spec.get("masked") and not cls.shows_zeros:
+            streams["mask"] = Layout(shape, "bits")
         if spec.get("gain"):
             streams["gain"] = Layout((shape[0],), "side")
             streams["flip"] = Layout((shape[0],), "bits")
@@ -81,6 +112,8 @@ class Rule(nn.Module):
         for name, values in streams.items():
             getattr(rule, name).copy_(torch.from_numpy(np.asarray(values, np.int32)))
         rule.check()
+        if spec.get("masked") and cls.shows_zeros:
+            rule.hold_mask(rule.nonzero())
         return rule
 
     def check(self) -> None:
@@ -102,9 +135,19 @@ class Rule(nn.Module):
         """The rule of another tensor that `connect` has found."""
         return self._held[0]
 
+    def hold_mask(self, mask: Tensor) -> None:
+        """Keep only the weights where `mask` (bool, the shape of the weight) is true, from the next `fit` on."""
+        self.spec["masked"] = True
+        self.mask = mask.to(self.device, torch.bool if self.shows_zeros else torch.int32).clone()
+
+    def nonzero(self) -> Tensor:
+        """Where the stored numbers make a weight that is not zero."""
+        return self.value() != 0
+
     def weight(self) -> Tensor:
         """The weight, a pure function of `spec` and the stored numbers."""
-        return self.times_gain(self.value())
+        value = self.value()
+        return self.times_gain(value if self.mask is None or self.shows_zeros else value * self.mask)
 
     def times_gain(self, value: Tensor) -> Tensor:
         """The value times the stored gain of an absorbed BatchNorm, when there is one."""
@@ -119,13 +162,13 @@ class Rule(nn.Module):
 
     def latent(self, original: Tensor) -> Tensor:
         """What training moves, from the float tensor behind this rule: zero where a mask says that nothing is kept."""
-        mask = getattr(self, "mask", None)
-        return original if mask is None else original * mask
+        return original if self.mask is None else original * self.mask
 
     def forward(self, latent: Tensor) -> Tensor:
         """While training: fit, and pass the gradient straight through to the latent weight."""
         if not self.training:
             return self.weight()
+        latent = self.latent(latent)
         with torch.no_grad():
             self.fit(latent)
         return latent + (self.weight() - latent).detach()
@@ -136,8 +179,10 @@ class Rule(nn.Module):
     def absorb(self, latent: Tensor, gain: Tensor) -> "Rule":
         """A rule for the weight times the gain (float64, one an output channel); the stored numbers stay."""
         rule = type(self)({**self.spec, "gain": True}, self.shape).to(self.device)
-        for name in self.layouts(self.spec, self.shape):
+        for name in self.all_layouts(self.spec, self.shape):
             getattr(rule, name).copy_(getattr(self, name))
+        if self.mask is not None:
+            rule.hold_mask(self.mask)
         from mignon.rules.scales import nearest_step
 
         rule.gain.copy_(nearest_step(gain.abs(), GAIN_STEPS))
@@ -162,8 +207,8 @@ class Rule(nn.Module):
         """Where the stored numbers are."""
         return next(self.buffers()).device
 
-    def channel_steps(self) -> tuple[Tensor, int] | None:
-        """(k, n) when the weight of each output channel is whole numbers times 2^(k/n); None otherwise."""
+    def integers(self) -> tuple[Tensor, Tensor, int] | None:
+        """(q, k, n) when the weight is q (int32, its shape) times 2^(k/n) with one k an output channel; else None."""
         return None
 
     def nonzeros(self) -> int:
@@ -175,6 +220,11 @@ def build_rule(spec: Any) -> type[Rule]:
     """The class that a spec from outside names. Raises FormatError."""
     if not isinstance(spec, dict) or not isinstance(spec.get("rule"), str) or spec["rule"] not in RULES:
         raise FormatError(f"a tensor is stored by a rule that is not known here ({str(spec)[:60]})")
-    if type(spec.get("gain", True)) is not bool:
-        raise FormatError("the gain of a rule must be true or false")
     return RULES[spec["rule"]]
+
+
+def current_spec(spec: Any) -> Any:
+    """A spec as it is written today: a codebook of files from before version 0.2 has "k" for its "indices"."""
+    if isinstance(spec, dict) and spec.get("rule") == "codebook" and "k" in spec and "indices" not in spec:
+        return {("indices" if key == "k" else key): value for key, value in spec.items()}
+    return spec

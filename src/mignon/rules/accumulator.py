@@ -8,7 +8,7 @@ from torch import Tensor
 from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
-from mignon.rules import Rule
+from mignon.rules import Rule, example_weight
 from mignon.rules.scales import FINEST, LARGEST_OCTAVE, scale
 
 LIMIT = 2**31 - 1
@@ -23,6 +23,14 @@ class Accumulator(Rule):
 
     k: Tensor
     q: Tensor
+
+    @classmethod
+    def examples(cls) -> list[Rule]:
+        """A bias."""
+        rule = cls({"rule": "accumulator", "n": 16}, (6,))
+        rule.set_scales(torch.arange(-90, -60, 5))
+        rule.fit(example_weight(6))
+        return [rule]
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -41,6 +49,10 @@ class Accumulator(Rule):
         if int(k.abs().max()) > 2 * LARGEST_OCTAVE * self.spec["n"]:
             raise FormatError("the scale of a bias is out of range")
         self.k.copy_(k)
+
+    def integers(self) -> tuple[Tensor, Tensor, int] | None:
+        """q and its scale numbers."""
+        return self.q, self.k, self.spec["n"]
 
     def fit(self, latent: Tensor) -> None:
         """Round to accumulator units."""

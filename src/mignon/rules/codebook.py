@@ -5,7 +5,7 @@ for small weights: `low` is the smallest one, and in a masked codebook index 0 i
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,12 @@ TOP = 2047  # the largest centroid in units of that scale: the others are right 
 
 @RULES.register("codebook")
 class Codebook(Rule):
-    """spec: {"rule": "codebook", "k": 1..4096 indices, "masked": index 0 is a pruned weight, "from": "conv1.weight"}.
+    """spec: {"rule": "codebook", "indices": 1..4096, "masked": index 0 is a pruned weight, "from": "conv1.weight"}.
 
     With "from" the centroids are those of another tensor, which must have its own.
     """
 
+    shows_zeros: ClassVar[bool] = True
     step: Tensor
     low: Tensor
     centroids: Tensor
@@ -35,24 +36,35 @@ class Codebook(Rule):
     uses: Tensor
 
     @classmethod
+    def examples(cls) -> list[Rule]:
+        """Free, and pruned."""
+        rules: list[Rule] = []
+        for masked in ({}, {"masked": True}):
+            rule = cls({"rule": "codebook", "indices": 5, **masked}, (6, 3, 3, 3))
+            rule.set_index(torch.arange(162).reshape(6, 3, 3, 3) % 5 - 2)
+            rule.assign(torch.linspace(-1, 1, 5 - len(masked)), -2)
+            rules.append(rule)
+        return rules
+
+    @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
         """`step`, `low` (one number each) and `centroids` unless they are another's; `index` (shape of the weight)."""
-        k, masked, source = spec.get("k"), spec.get("masked", False), spec.get("from", "")
-        if type(k) is not int or not 1 <= k <= LARGEST:
-            raise FormatError(f"a codebook of {k!r} centroids is not possible")
-        if type(masked) is not bool or type(source) is not str:
-            raise FormatError("a codebook is masked or not, and takes its centroids from a tensor's name")
+        count, masked, source = spec.get("indices"), spec.get("masked", False), spec.get("from", "")
+        if type(count) is not int or not 1 <= count <= LARGEST:
+            raise FormatError(f"a codebook of {count!r} indices is not possible")
+        if type(source) is not str:
+            raise FormatError("a codebook takes its centroids from a tensor's name")
         index = {"index": Layout(shape, "weights")}
         if "from" in spec:
             return index
         single = Layout((1,), "side")
-        return {"step": single, "low": single, "centroids": Layout((k - masked,), "side"), **index}
+        return {"step": single, "low": single, "centroids": Layout((count - masked,), "side"), **index}
 
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__(spec, shape)
         self.masked = spec.get("masked", False)
         if "from" not in spec:
-            count = spec["k"] - self.masked
+            count = spec["indices"] - self.masked
             self.centers = nn.Parameter(torch.zeros(count))  # the centroids that training moves, before any rounding
             self.register_buffer("uses", torch.ones(count), persistent=False)
 
@@ -70,7 +82,7 @@ class Codebook(Rule):
             return
         if abs(int(self.step)) > LARGEST_OCTAVE * STEPS or (self.centroids.long().abs() > TOP).any():
             raise FormatError("a centroid is out of range")
-        if not -self.spec["k"] < int(self.low) <= 0:
+        if not -self.spec["indices"] < int(self.low) <= 0:
             raise FormatError("the smallest index of a codebook is out of range")
         self._places(self)
 
@@ -80,7 +92,7 @@ class Codebook(Rule):
             source = rules.get(self.spec["from"])
             if not isinstance(source, Codebook) or "from" in source.spec:
                 raise FormatError(f"{self.spec['from'][:60]!r} has no centroids to take")
-            if (source.spec["k"], source.masked) != (self.spec["k"], self.masked):
+            if (source.spec["indices"], source.masked) != (self.spec["indices"], self.masked):
                 raise FormatError("a codebook and the one that it takes its centroids from do not fit")
             self.hold(source)
             source._places(self)
@@ -89,7 +101,7 @@ class Codebook(Rule):
         own = next((name for name, rule in rules.items() if rule is self), None)
         users = [r for r in rules.values() if isinstance(r, Codebook) and (r is self or r.spec.get("from") == own)]
         places = torch.cat([self._places(user).flatten() for user in users])
-        counts = torch.bincount(places, minlength=self.spec["k"]).float()
+        counts = torch.bincount(places, minlength=self.spec["indices"]).float()
         if self.masked:
             counts = torch.cat([counts[: -int(self.low)], counts[1 - int(self.low) :]])
         self.uses = counts.clamp_min(1)
@@ -119,7 +131,7 @@ class Codebook(Rule):
     def _places(self, user: "Codebook") -> Tensor:
         """Where in the table of this codebook the weights of a user are; its indices come from outside."""
         places = user.index.long() - int(self.low)
-        if places.numel() and not 0 <= int(places.min()) <= int(places.max()) < self.spec["k"]:
+        if places.numel() and not 0 <= int(places.min()) <= int(places.max()) < self.spec["indices"]:
             raise FormatError("an index has no centroid")
         return places
 
@@ -137,10 +149,15 @@ class Codebook(Rule):
         assert isinstance(self.source, Codebook)
         return self.source
 
-    @property
-    def mask(self) -> Tensor | None:
-        """Where a weight is kept; None when nothing was pruned."""
-        return self.index != 0 if self.masked else None
+    def nonzero(self) -> Tensor:
+        """Where the index is not that of the zero."""
+        return self.index != 0
+
+    def set_index(self, index: Tensor) -> None:
+        """Take these indices, which training leaves as they are; with a mask 0 is a pruned weight."""
+        self.index.copy_(index)
+        if self.masked:
+            self.hold_mask(self.nonzero())
 
     def value(self) -> Tensor:
         """centroid[index]."""

@@ -5,7 +5,7 @@ gain g, and the live network sees 2^(k/n) (q - zero) / g. So nothing is rounded 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
-from mignon.rules import Rule, per_channel
+from mignon.rules import Rule, example_weight, per_channel
 from mignon.rules.scales import FINEST, LARGEST_OCTAVE, learned_scale, nearest_step, scale
 
 STEPS = 16  # an octave: a scale is at most 2.2 % from the one wanted; the integers are chosen after it
@@ -29,12 +29,26 @@ class Grid(Rule):
     "masked": zeros are pruned and stay zero.
     """
 
+    shows_zeros: ClassVar[bool] = True
     k: Tensor
     q: Tensor
     zero: Tensor
-    mask: Tensor
     live_gain: Tensor
     octave: nn.Parameter | None
+
+    @classmethod
+    def examples(cls) -> list[Rule]:
+        """The usual grid, and one of each further setting."""
+        weight = example_weight(6, 3, 3, 3)
+        rules: list[Rule] = []
+        for more in ({}, {"n": 64}, {"per": "tensor", "masked": True}, {"per": 5, "affine": True}):
+            rule = cls({"rule": "grid", "bits": 4, **more}, tuple(weight.shape))
+            if rule.mask is not None:
+                rule.hold_mask(weight.abs() > 0.2)
+            rule.choose_scales(weight, None)
+            rule.fit(weight)
+            rules.append(rule)
+        return rules
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -48,8 +62,8 @@ class Grid(Rule):
             raise FormatError(f"a grid with a scale for each {per!r} is not possible")
         if "gain" in spec:
             raise FormatError("a grid has its gain in its scale")
-        if any(type(spec.get(flag, True)) is not bool for flag in ("affine", "masked")):
-            raise FormatError("affine and masked of a grid must be true or false")
+        if type(spec.get("affine", True)) is not bool:
+            raise FormatError("affine of a grid must be true or false")
         inputs = 1
         for size in shape[1:]:
             inputs *= size
@@ -69,17 +83,6 @@ class Grid(Rule):
         self.register_parameter("octave", None)
         if not spec.get("affine"):
             self.register_buffer("zero", torch.zeros_like(self.k), persistent=False)
-        if spec.get("masked"):
-            self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
-
-    @classmethod
-    def from_streams(cls, spec: dict[str, Any], shape: tuple[int, ...], streams: Any) -> "Grid":
-        """As the base; zeros of a pruned weight become its mask."""
-        rule = super().from_streams(spec, shape, streams)
-        assert isinstance(rule, Grid)
-        if spec.get("masked"):
-            rule.mask.copy_(rule.whole() != 0)
-        return rule
 
     def check(self) -> None:
         """Integers, zero points and scales within their ranges."""
@@ -106,6 +109,10 @@ class Grid(Rule):
     def whole(self) -> Tensor:
         """q - zero (int32, the shape of the weight)."""
         return (self.q.reshape(self.shape[0], -1) - self.spread(self.zero)).reshape(self.shape)
+
+    def nonzero(self) -> Tensor:
+        """Where q is not its zero point."""
+        return self.whole() != 0
 
     # ---- choosing numbers ----
 
@@ -174,7 +181,7 @@ class Grid(Rule):
 
     def _absorbed(self, latent: Tensor) -> Tensor:
         rows = latent.detach().double() * per_channel(self.live_gain, len(self.shape))
-        return (rows * self.mask if self.spec.get("masked") else rows).reshape(self.shape[0], -1)
+        return self.latent(rows).reshape(self.shape[0], -1)
 
     def round_rows(self, rows: Tensor) -> Tensor:
         """The nearest possible q - zero (float64) for absorbed weights as rows (out x inputs)."""
@@ -225,8 +232,7 @@ class Grid(Rule):
         """While training: rounded, the gradient straight through inside of the range, none at pruned weights."""
         if not self.training:
             return self.weight()
-        if self.spec.get("masked"):
-            latent = latent * self.mask
+        latent = self.latent(latent)
         gain = self._safe_gain().float()[:, None]
         rows = latent.reshape(self.shape[0], -1) * gain
         if self.octave is None and self.per in ("tensor", "channel"):
@@ -256,8 +262,10 @@ class Grid(Rule):
 
     def _copy(self) -> "Grid":
         rule = Grid(self.spec, self.shape).to(self.device)
-        for name in ("k", "zero", "q", *(("mask",) if self.spec.get("masked") else ())):
+        for name in ("k", "zero", "q"):
             getattr(rule, name).copy_(getattr(self, name))
+        if self.mask is not None:
+            rule.hold_mask(self.mask)
         return rule
 
     def absorb(self, latent: Tensor, gain: Tensor) -> "Grid":
@@ -265,6 +273,8 @@ class Grid(Rule):
         self.align(gain)
         return self._copy()
 
-    def channel_steps(self) -> tuple[Tensor, int] | None:
-        """The scales of the output channels; None where a channel has several."""
-        return (self.k.expand(self.shape[0]), self.steps) if self.per in ("tensor", "channel") else None
+    def integers(self) -> tuple[Tensor, Tensor, int] | None:
+        """q - zero and the scales of the output channels; None where a channel has several."""
+        if self.per not in ("tensor", "channel"):
+            return None
+        return self.whole(), self.k.expand(self.shape[0]), self.steps

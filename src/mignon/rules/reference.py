@@ -8,7 +8,7 @@ from torch import Tensor
 from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
-from mignon.rules import Rule
+from mignon.rules import Rule, example_weight
 from mignon.rules.linear import GRIDS, integers, limits
 from mignon.rules.planes import from_planes, to_planes
 
@@ -24,6 +24,15 @@ class Reference(Rule):
     step: Tensor
     q: Tensor
     _latent: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def examples(cls) -> list[Rule]:
+        """Floats, and whole numbers."""
+        weight = example_weight(6, 3, 3, 3)
+        rules: list[Rule] = [cls({"rule": "reference", **bits}, tuple(weight.shape)) for bits in ({}, {"bits": 8})]
+        for rule in rules:
+            rule.fit(weight)
+        return rules
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:

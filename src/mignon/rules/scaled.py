@@ -4,7 +4,7 @@ BatchNorm behind the weight becomes the channel gain of the base class, so the i
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
-from mignon.rules import Rule
+from mignon.rules import Rule, example_weight
 
 SMALLEST = 2.0**-126  # float32 below it have fewer digits
 
@@ -24,9 +24,19 @@ class Scaled(Rule):
     q in -2^(bits-1) .. 2^(bits-1) - 1; `scale` holds the bits of a float32 above zero.
     """
 
+    shows_zeros: ClassVar[bool] = True
     scale: Tensor
     q: Tensor
-    mask: Tensor
+
+    @classmethod
+    def examples(cls) -> list[Rule]:
+        """Free, and pruned."""
+        weight = example_weight(6, 3, 3, 3)
+        free, pruned = cls.covering(weight, 8), cls.covering(weight, 16)
+        pruned.hold_mask(weight > 0.2)
+        for rule in (free, pruned):
+            rule.fit(weight)
+        return [free, pruned]
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -34,31 +44,18 @@ class Scaled(Rule):
         bits = spec.get("bits")
         if type(bits) is not int or not 2 <= bits <= 16:
             raise FormatError(f"integers of {bits!r} bits are not possible")
-        if type(spec.get("masked", False)) is not bool:
-            raise FormatError("masked must be true or false")
         return {"scale": Layout((1,), "side"), "q": Layout(shape, "weights" if len(shape) > 1 else "side")}
 
     def __init__(self, spec: dict[str, Any], shape: tuple[int, ...]):
         super().__init__(spec, shape)
         self.low, self.top = -(2 ** (spec["bits"] - 1)), 2 ** (spec["bits"] - 1) - 1
         self.set_scale(1.0)
-        if spec.get("masked"):
-            self.register_buffer("mask", torch.ones(shape, dtype=torch.bool))
 
     @classmethod
     def covering(cls, latent: Tensor, bits: int) -> "Scaled":
         """A rule for this tensor with the scale that makes its largest magnitude the largest integer."""
         rule = cls({"rule": "scaled", "bits": bits}, tuple(latent.shape))
         rule.set_scale(max(float(latent.detach().abs().max()) / rule.top, SMALLEST))
-        return rule
-
-    @classmethod
-    def from_streams(cls, spec: dict[str, Any], shape: tuple[int, ...], streams: Any) -> "Scaled":
-        """As the base; zeros of a pruned weight become its mask."""
-        rule = super().from_streams(spec, shape, streams)
-        assert isinstance(rule, Scaled)
-        if spec.get("masked"):
-            rule.mask.copy_(rule.q != 0)
         return rule
 
     def check(self) -> None:
@@ -74,6 +71,10 @@ class Scaled(Rule):
         """The scale as float32, one number."""
         return self.scale.view(torch.float32)
 
+    def nonzero(self) -> Tensor:
+        """Where q is not zero."""
+        return self.q != 0
+
     def set_scale(self, step: float) -> None:
         """Take this scale, rounded to float32, as it is. Raises FormatError when it is not finite and above zero."""
         self.scale.copy_(torch.tensor([step], dtype=torch.float32).view(torch.int32))
@@ -82,22 +83,8 @@ class Scaled(Rule):
     def fit(self, latent: Tensor) -> None:
         """The nearest integers, ties to even, cut to the range; in float32, as the two systems compute."""
         q = torch.round(latent.detach().float() / self.step).clamp(self.low, self.top)
-        self.q.copy_(q * self.mask if self.spec.get("masked") else q)
+        self.q.copy_(self.latent(q))
 
     def value(self) -> Tensor:
         """scale q."""
         return self.step * self.q
-
-    def forward(self, latent: Tensor) -> Tensor:
-        """Straight through, zeros of a pruned weight without gradient."""
-        if self.training and self.spec.get("masked"):
-            latent = latent * self.mask
-        return super().forward(latent)
-
-    def absorb(self, latent: Tensor, gain: Tensor) -> "Scaled":
-        """As the base; pruned weights stay so."""
-        rule = super().absorb(latent, gain)
-        assert isinstance(rule, Scaled)
-        if self.spec.get("masked"):
-            rule.mask.copy_(self.mask)
-        return rule

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mignon.coding import Layout
 from mignon.errors import FormatError
 from mignon.registry import RULES
-from mignon.rules import Rule
-from mignon.rules.linear import Scale, integers, limits
+from mignon.rules import Rule, example_weight
+from mignon.rules.linear import Scale, affine, integers, limits
 from mignon.rules.pieces import TRANSFORMS, count_windows, cut, kernel_size, permutations, split, windows
 from mignon.rules.planes import from_planes, to_planes
 from mignon.rules.reference import Reference
@@ -55,6 +55,22 @@ class Share(Rule):
     m: Tensor
     a_scale: Tensor
     m_scale: Tensor
+
+    @classmethod
+    def examples(cls) -> list[Rule]:
+        """Shapes that stand here (those of another tensor need a network), with float and with whole numbers."""
+        weight = example_weight(6, 3, 3, 3)
+        rules: list[Rule] = []
+        for m in (32, 4):
+            spec = {"rule": "share", "length": 9, "references": 7, "shape_bits": 8, "a": 4, "m": m, "unit": True}
+            rule = cls(spec, tuple(weight.shape))
+            rule.set_shapes(example_weight(7, 9))
+            rule.set_index(torch.arange(rule.parts.total) % 7)
+            a, offsets = rule.fitted(weight)
+            rule.set_numbers("a", a, affine(a, 4))
+            rule.set_numbers("m", offsets, affine(offsets, m) if m < 32 else None)
+            rules.append(rule)
+        return rules
 
     @classmethod
     def layouts(cls, spec: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Layout]:

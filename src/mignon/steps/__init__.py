@@ -4,16 +4,19 @@ In a recipe: `name=main,key=value`; `main` is the first setting.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mignon.classifier import Classifier
 from mignon.data.imageset import Split
 from mignon.errors import RecipeError
+from mignon.models.activations import grids_of
+from mignon.models.weights import rules_of
 from mignon.progress import Screen
 from mignon.registry import STEPS
+from mignon.rules.float32 import Float32
 from mignon.settings import fill
 
 
@@ -30,35 +33,81 @@ class Context:
     folder: Path  # where a long step may keep what it needs to go on; after it only history.json files stay
 
 
-class Step(Protocol):
-    """`version` is part of the cache key: raise it when the result changes.
+TRAITS = ("zeros", "whole weights", "grids", "other widths")  # what a step can leave behind
 
-    A step after which weights are whole numbers says `settles = True`.
-    A step that loads other models names them in `models: tuple[str, ...]`; their contents are part of the key too.
-    A step with `after_epoch(classifier, epoch)` is asked after every epoch of a later `tune`.
+
+class Step:
+    """Base of all steps; a member is a frozen dataclass of settings, registered with `@STEPS.register(NAME)`.
+
+    version: part of the cache key; raise it when the result changes. examples: recipes of one step for the contract
+    suite, small enough for the digits. leaves: traits that a network has after it, of `TRAITS`: pruned `zeros`, `whole
+    weights` (integers or indices), `grids` behind maps, `other widths` than its family builds. cannot_follow: traits
+    that it cannot work on, each with the reason for the user. models: other models that it loads, part of the key too.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     version: ClassVar[int]
+    examples: ClassVar[tuple[str, ...]]
 
-    def check(self, earlier: list["Step"]) -> None:
-        """Raise RecipeError, with the reason, when it cannot follow these steps."""
+    if TYPE_CHECKING:  # every step says it itself, also that it leaves nothing behind
+
+        @property
+        def leaves(self) -> tuple[str, ...]:
+            """Traits."""
+
+    @property
+    def cannot_follow(self) -> Mapping[str, str]:
+        """Nothing is in its way unless it says so."""
+        return {}
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """None unless it says so."""
+        return ()
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The Classifier after the step; the one given stays as it is."""
+        raise NotImplementedError
+
+    def after_epoch(self, classifier: Classifier, epoch: int) -> None:
+        """Called after every epoch (from 1) of a later `tune`, before it is judged; may change the network in place."""
 
 
-def refuse_after_settled(step: Any, earlier: list[Any]) -> None:
-    """Raise RecipeError when the weights are whole numbers by now, for a step that chooses by float weights."""
-    for before in earlier:
-        if getattr(before, "settles", False):
-            order = "" if step.name == before.name else f"put {step.name} before {before.name}, or "
-            raise RecipeError(
-                f"{step.name} cannot follow {before.name}: the weights are whole numbers already (integers of a grid, "
-                "or indices of shared values)",
-                f"{order}start from the float file",
-            )
+FLOAT_WEIGHTS = {
+    "whole weights": "the weights are whole numbers already (integers of a grid, or indices of shared values)"
+}
+FREE_MAPS = {"grids": "the activations are on grids already"}
+
+
+def traits_of(classifier: Classifier) -> set[str]:
+    """What earlier steps, or the file that it comes from, have left behind."""
+    rules = [rule for name, rule in rules_of(classifier.network).items() if name.endswith(".weight")]
+    present = {
+        "zeros": any(rule.mask is not None for rule in rules),
+        "whole weights": any(not isinstance(rule, Float32) for rule in rules),
+        "grids": bool(grids_of(classifier.network)),
+        "other widths": bool(classifier.widths),
+    }
+    return {trait for trait, there in present.items() if there}
+
+
+def refuse(step: Step, earlier: Sequence[Step], given: Collection[str] = ()) -> None:
+    """Raise RecipeError with the reason when a step cannot follow these steps, or a network with the traits `given`."""
+    for trait, reason in step.cannot_follow.items():
+        before = next((other for other in reversed(earlier) if trait in other.leaves), None)
+        if before is not None:
+            raise RecipeError(f"{step.name} cannot follow {before.name}: {reason}", _order(step, before))
+        if trait in given:
+            raise RecipeError(f"{step.name} cannot be applied to this network: {reason}", "start from the float file")
+
+
+def _order(step: Step, before: Step) -> str:
+    if step.name == before.name:
+        return "start from the float file"
+    if set(before.cannot_follow) & set(step.leaves):
+        return "use one of them only, or start from the float file"
+    return f"put {step.name} before {before.name}, or start from the float file"
 
 
 def parse_step(text: str) -> Any:
@@ -98,13 +147,13 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse_recipe(texts: list[str] | tuple[str, ...], done: tuple[str, ...] = ()) -> list[Any]:
-    """The steps, each checked against those before it and those already in the file (`done`)."""
+def parse_recipe(texts: Sequence[str], done: Sequence[str] = (), given: Collection[str] = ()) -> list[Any]:
+    """The steps, each checked against those before it, those already in the file (`done`) and traits of its network."""
     earlier = [parse_step(text) for text in done]
     steps = []
     for text in texts:
         step = parse_step(text)
-        step.check(earlier)
+        refuse(step, earlier, given)
         earlier.append(step)
         steps.append(step)
     return steps

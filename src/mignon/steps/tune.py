@@ -1,12 +1,12 @@
 """Fine-tuning with everything so far held: pruned weights stay zero, integers stay integers (straight-through)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
-from mignon.steps import Context, parse_step
+from mignon.steps import Context, Step, parse_step
 from mignon.training.loop import Settings, fit
 from mignon.training.objective import Objective, Teacher
 from mignon.training.terms import parse_terms
@@ -14,7 +14,7 @@ from mignon.training.terms import parse_terms
 
 @STEPS.register("tune")
 @dataclass(frozen=True)
-class Tune:
+class Tune(Step):
     """`tune=5,lr=0.02`: so many epochs over the training images, learning rate from `lr` down to 0 by a cosine.
 
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
@@ -38,6 +38,12 @@ class Tune:
 
     summary: ClassVar[str] = "train on with everything so far held: tune=5"
     version: ClassVar[int] = 2
+    examples: ClassVar[tuple[str, ...]] = (
+        "tune=1,share=0.05",
+        "tune=2,share=0.05,lr=0.2",
+        "tune=2,share=0.05,teacher=parent",
+    )
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if (
@@ -64,9 +70,6 @@ class Tune:
         """The teacher, where there is one."""
         return (self.teacher,) if self.teacher else ()
 
-    def check(self, earlier: list[Any]) -> None:
-        """It can follow anything."""
-
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The epoch that is best on validation."""
         settings = Settings(
@@ -91,8 +94,7 @@ class Tune:
 
         def after_epoch(tuned: Classifier, epoch: int) -> None:
             for step in earlier:
-                if hasattr(step, "after_epoch"):
-                    step.after_epoch(tuned, epoch)
+                step.after_epoch(tuned, epoch)
 
         return fit(
             classifier.copy(),

@@ -4,6 +4,7 @@ On sorted numbers a cluster is an interval, so with prefix sums a pass of Lloyd'
 subtractions, however many weights there are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,34 +15,37 @@ from torch import Tensor
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.ops import is_convolution
-from mignon.models.weights import connect, set_rule, weight_rule
+from mignon.models.weights import mask_of, put_rules
 from mignon.registry import STEPS
+from mignon.rules import Rule
 from mignon.rules.codebook import LARGEST, Codebook
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 
 PASSES = 1000  # Lloyd's algorithm ends by itself long before
 
 
 @STEPS.register("cluster")
 @dataclass(frozen=True)
-class Cluster:
+class Cluster(Step):
     """`cluster=16`: each weight tensor becomes indices of 16 shared values; a `tune` behind it trains these values.
 
     `linear` is their number in linear layers when it differs, `shared` makes one codebook for the whole network,
     `start` is linear, density, kmeans++ or random. Pruned weights keep index 0, which counts as one of the values.
     """
 
-    k: int
+    values: int
     linear: int | None = None
     shared: bool = False
     start: str = "linear"
 
     summary: ClassVar[str] = "weights to a few shared values by k-means: cluster=16 or cluster=256,linear=16"
     version: ClassVar[int] = 1
-    settles: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = ("cluster=4", "cluster=16,shared=true", "cluster=8,linear=3,start=density")
+    leaves: ClassVar[tuple[str, ...]] = ("whole weights",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
-        for number in (self.k, self.linear):
+        for number in (self.values, self.linear):
             if number is not None and not 2 <= number <= LARGEST:
                 raise RecipeError(f"{number} shared values are not possible", f"use 2 to {LARGEST}: cluster=16")
         if self.start not in STARTS:
@@ -49,19 +53,16 @@ class Cluster:
         if self.shared and self.linear is not None:
             raise RecipeError("one codebook for the network has one number of values", "leave out linear= or shared=")
 
-    def check(self, earlier: list[Any]) -> None:
-        """Weights that are whole numbers already have their few values."""
-        refuse_after_settled(self, earlier)
-
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Codebooks on every convolution and linear weight."""
         result = classifier.copy()
         modules, weights = result.weighted(), result.weights()
+        chosen: dict[str, tuple[Rule, Tensor]] = {}
         groups = [list(modules)] if self.shared else [[name] for name in modules]
         for number, names in enumerate(groups):
             linear = not is_convolution(modules[names[0]])
-            size = self.linear if linear and self.linear is not None else self.k
-            masks = [getattr(weight_rule(modules[name]), "mask", None) for name in names]
+            size = self.linear if linear and self.linear is not None else self.values
+            masks = [mask_of(modules[name]) for name in names]
             rules = codebooks(
                 {f"{name}.weight": weights[name] for name in names},
                 masks,
@@ -69,9 +70,8 @@ class Cluster:
                 self.start,
                 [context.seed, number],
             )
-            for name, rule in zip(names, rules):
-                set_rule(modules[name], rule, weights[name])
-        connect(result.network)
+            chosen |= {f"{name}.weight": (rule, weights[name]) for name, rule in zip(names, rules)}
+        put_rules(result.network, chosen)
         return result
 
 
@@ -87,12 +87,13 @@ def codebooks(
     numbers = [w[keep].double().cpu().numpy() for w, keep in zip(weights.values(), kept)]
     centers = kmeans(np.concatenate(numbers), size - masked, start, seed)
     low = -int((centers < 0).sum()) if masked else -int(np.abs(centers).argmin())
-    spec: dict[str, Any] = {"rule": "codebook", "k": len(centers) + masked} | ({"masked": True} if masked else {})
+    spec: dict[str, Any] = {"rule": "codebook", "indices": len(centers) + masked} | ({"masked": True} if masked else {})
     rules: list[Codebook] = []
     for weight, keep, values in zip(weights.values(), kept, numbers):
         rule = Codebook(spec, tuple(weight.shape)).to(weight.device)
         index = torch.from_numpy(nearest(values, centers) + low).to(weight.device, torch.int32)
-        rule.index[keep] = index + (index >= 0).int() if masked else index
+        shifted = index + masked * (index >= 0).int()  # 0 is free for what is pruned
+        rule.set_index(torch.zeros_like(keep, dtype=torch.int32).masked_scatter(keep, shifted))
         if not rules:
             rule.assign(torch.from_numpy(centers).float(), low)
             spec = {**spec, "from": next(iter(weights))}

@@ -1,5 +1,6 @@
 """Structured pruning: whole channels go, and the network is really narrower (dependency groups, Fang et al. 2023)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,10 +13,10 @@ from mignon.measure.cost import layers
 from mignon.models.graph import place
 from mignon.models.narrow import Coupling, couple, narrow, widths_of
 from mignon.models.ops import is_weighted, role
-from mignon.models.weights import latent_weight, set_rule, weight_rule
+from mignon.models.weights import latent_weight, mask_of, set_rule, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, FREE_MAPS, Context, Step
 from mignon.steps.prune.masks import check_share, kept_masks
 
 MEASURES = ("l2", "l1", "bn-gamma")
@@ -23,7 +24,7 @@ MEASURES = ("l2", "l1", "bn-gamma")
 
 @STEPS.register("prune-channels")
 @dataclass(frozen=True)
-class PruneChannels:
+class PruneChannels(Step):
     """`prune-channels=0.5`: remove this share of the channels of every group, so that the network is built narrower.
 
     A group is all channels that run through the same layers; round(share x n) of its n go, at least one stays; the
@@ -37,20 +38,14 @@ class PruneChannels:
 
     summary: ClassVar[str] = "remove whole channels, the network gets narrower: prune-channels=0.5"
     version: ClassVar[int] = 1
+    examples: ClassVar[tuple[str, ...]] = ("prune-channels=0.5", "prune-channels=0.3")
+    leaves: ClassVar[tuple[str, ...]] = ("other widths",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS | FREE_MAPS
 
     def __post_init__(self) -> None:
         check_share("prune-channels", self.share)
         if self.by not in MEASURES:
             raise RecipeError(f"prune-channels cannot go by {self.by!r}", f"use {', '.join(MEASURES)}")
-
-    def check(self, earlier: list[Any]) -> None:
-        """Only float layers can be cut."""
-        refuse_after_settled(self, earlier)
-        if any(step.name == "quant" for step in earlier):
-            raise RecipeError(
-                "prune-channels cannot follow quant: activations are on grids already",
-                "put prune-channels before quant",
-            )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """A narrower network with the numbers of the channels that stay."""
@@ -133,7 +128,7 @@ def _cut(module: nn.Module, smaller: nn.Module, tensor: str, *axes: Tensor | sli
     if rule is None:
         getattr(smaller, tensor).copy_(latent)
         return
-    mask = getattr(rule, "mask", None)
-    cut = Float32({"rule": "float"}, tuple(latent.shape)) if mask is None else Float32.masked(part(mask).bool())
+    mask = mask_of(module, tensor)
+    cut = Float32({"rule": "float"}, tuple(latent.shape)) if mask is None else Float32.masked(part(mask))
     cut.fit(latent)
     set_rule(smaller, cut, latent, tensor)

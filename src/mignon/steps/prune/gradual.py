@@ -1,14 +1,14 @@
 """Gradual pruning (Zhu and Gupta 2017, arXiv 1710.01878): the share of zeros grows while the network is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
-from mignon.rules.float32 import Float32
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks
 from mignon.training.loop import Settings, fit
 
@@ -22,7 +22,7 @@ def sparsity(start: float, target: float, progress: float) -> float:
 
 @STEPS.register("prune-gradually")
 @dataclass(frozen=True)
-class PruneGradually:
+class PruneGradually(Step):
     """`prune-gradually=0.9,epochs=10`: train, and after each of the first 60 % of the epochs zero more of the smallest
     weights of the whole network, until exactly round(share x n) are zero.
 
@@ -36,6 +36,9 @@ class PruneGradually:
 
     summary: ClassVar[str] = "zero more and more of the smallest weights while training: prune-gradually=0.9,epochs=10"
     version: ClassVar[int] = 1
+    examples: ClassVar[tuple[str, ...]] = ("prune-gradually=0.5,epochs=2",)
+    leaves: ClassVar[tuple[str, ...]] = ("zeros",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         check_share("prune-gradually", self.share)
@@ -44,10 +47,6 @@ class PruneGradually:
                 f"prune-gradually={self.share:g},epochs={self.epochs},lr={self.lr:g} is not possible",
                 "use at least one epoch and a positive rate: prune-gradually=0.9,epochs=10,lr=0.02",
             )
-
-    def check(self, earlier: list[Any]) -> None:
-        """Magnitudes are of float weights."""
-        refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Masks on every convolution and linear weight, renewed after each epoch of the ramp."""
@@ -66,8 +65,8 @@ class PruneGradually:
             kept = lowest_removed(scores, kept_masks(training), round(share * total))
             for name, module in training.weighted().items():
                 rule = weight_rule(module)
-                assert isinstance(rule, Float32), "every weight got a mask before training"
-                rule.set_mask(kept[name])
+                assert rule is not None, "every weight got a mask before training"
+                rule.hold_mask(kept[name])
             zeros = total - sum(int(mask.sum()) for mask in kept.values())
             context.screen.say(f"after epoch {epoch}: {100 * zeros / total:.2f} % zero")
 

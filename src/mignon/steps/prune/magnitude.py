@@ -4,8 +4,9 @@ By magnitude (Han et al. 2015), or by sensitivity: weight^2 times gradient^2, th
 Optimal Brain Damage (LeCun et al. 1990) with the empirical Fisher information as curvature (Theis et al. 2018).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from mignon.data.imageset import Split
 from mignon.data.inputs import to_network
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks, without
 from mignon.training.device import one_thread
 
@@ -27,7 +28,7 @@ FISHER_IMAGES = 256  # training images
 
 @STEPS.register("prune")
 @dataclass(frozen=True)
-class MagnitudePrune:
+class MagnitudePrune(Step):
     """`prune=0.8`: zero this share of all convolution and linear weights, kept zero from here on.
 
     scope: `global`, or `layer` for the same share of each layer. by: `magnitude`, or `sensitivity`, which looks at the
@@ -43,16 +44,15 @@ class MagnitudePrune:
 
     summary: ClassVar[str] = "zero the least important weights of the network: prune=0.8"
     version: ClassVar[int] = 2
+    examples: ClassVar[tuple[str, ...]] = ("prune=0.5", "prune=0", "prune=0.9")
+    leaves: ClassVar[tuple[str, ...]] = ("zeros",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         check_share("prune", self.share)
         for value, known in ((self.scope, ("global", "layer")), (self.by, ("magnitude", "sensitivity"))):
             if value not in known:
                 raise RecipeError(f"prune cannot go by {value!r}", f"use {' or '.join(known)}")
-
-    def check(self, earlier: list[Any]) -> None:
-        """Importance is of float weights."""
-        refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Masks on the convolution and linear weights (O x I x kh x kw or O x I)."""

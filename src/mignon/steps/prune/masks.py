@@ -5,7 +5,8 @@ from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.models.weights import set_rule, weight_rule
+from mignon.models.weights import mask_of, put_rules, weight_rule
+from mignon.rules import Rule
 from mignon.rules.float32 import Float32
 
 
@@ -26,8 +27,8 @@ def kept_masks(classifier: Classifier) -> dict[str, Tensor]:
                 f"the weights of {name} are stored by the rule {rule.spec['rule']!r} and cannot be pruned any more",
                 "put pruning before the steps that put weights under other rules",
             )
-        mask = getattr(rule, "mask", None)
-        masks[name] = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask.bool()
+        mask = mask_of(module)
+        masks[name] = torch.ones(module.weight.shape, dtype=torch.bool) if mask is None else mask
     return masks
 
 
@@ -45,11 +46,13 @@ def lowest_removed(scores: dict[str, Tensor], masks: dict[str, Tensor], count: i
 
 def put_masks(classifier: Classifier, masks: dict[str, Tensor]) -> None:
     """Keep only the weights where a mask is true, in place."""
-    modules, weights = classifier.weighted(), classifier.weights()
+    weights = classifier.weights()
+    chosen: dict[str, tuple[Rule, Tensor]] = {}
     for name, mask in masks.items():
         rule = Float32.masked(mask)
         rule.fit(weights[name])
-        set_rule(modules[name], rule, weights[name] * mask)
+        chosen[f"{name}.weight"] = (rule, weights[name] * mask)
+    put_rules(classifier.network, chosen)
 
 
 def without(skip: str, names: list[str], step: str) -> list[str]:

@@ -1,8 +1,9 @@
 """N:M sparsity (Mishra et al. 2021, arXiv 2104.08378): of M consecutive inputs the N largest weights stay."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,13 +12,13 @@ from torch.nn import functional as F
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.prune.masks import kept_masks, put_masks
 
 
 @STEPS.register("prune-nm")
 @dataclass(frozen=True)
-class PrunePattern:
+class PrunePattern(Step):
     """`prune-nm=2:4`: in every group of 4 consecutive inputs (at one kernel position of one output) 2 weights stay.
 
     The largest stay, ties by position; of a last group of r < M inputs ceil(r N / M) stay. Layers with fewer than M
@@ -29,6 +30,9 @@ class PrunePattern:
 
     summary: ClassVar[str] = "keep N of every M consecutive inputs: prune-nm=2:4"
     version: ClassVar[int] = 1
+    examples: ClassVar[tuple[str, ...]] = ("prune-nm=2:4", "prune-nm=1:3")
+    leaves: ClassVar[tuple[str, ...]] = ("zeros",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         self.numbers()
@@ -39,10 +43,6 @@ class PrunePattern:
         if not match or not 1 <= int(match[1]) < int(match[2]):
             raise RecipeError(f"prune-nm={self.pattern} is not possible", "use N:M with N below M: prune-nm=2:4")
         return int(match[1]), int(match[2])
-
-    def check(self, earlier: list[Any]) -> None:
-        """Magnitudes are of float weights."""
-        refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Masks on the layers with at least M inputs."""

@@ -1,14 +1,15 @@
 """Iterative magnitude pruning (Han et al. 2015; the loop of system 002): prune a little, tune, look, repeat."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.prune.masks import kept_masks, lowest_removed, put_masks
 from mignon.training.loop import Settings, fit, validate
 
@@ -24,7 +25,7 @@ def remaining(start: int, share: float, rounds: int) -> list[int]:
 
 @STEPS.register("prune-rounds")
 @dataclass(frozen=True)
-class PruneRounds:
+class PruneRounds(Step):
     """`prune-rounds=0.2,rounds=14,epochs=10`: in each round this share of the weights that are left, the smallest of
     the whole network, becomes zero, and the rest is tuned.
 
@@ -41,6 +42,9 @@ class PruneRounds:
 
     summary: ClassVar[str] = "prune and tune in rounds until accuracy falls: prune-rounds=0.2,rounds=14,drop=0.5"
     version: ClassVar[int] = 1
+    examples: ClassVar[tuple[str, ...]] = ("prune-rounds=0.3,rounds=2,epochs=1,drop=100",)
+    leaves: ClassVar[tuple[str, ...]] = ("zeros",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         if (
@@ -55,10 +59,6 @@ class PruneRounds:
                 f"drop={self.drop:g} is not possible",
                 "use a share between 0 and 1, at least one round and epoch, a positive rate and drop: prune-rounds=0.2",
             )
-
-    def check(self, earlier: list[Any]) -> None:
-        """Magnitudes are of float weights."""
-        refuse_after_settled(self, earlier)
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The last good round. A round that is done, or was interrupted, is found in its sub-folder and continued."""

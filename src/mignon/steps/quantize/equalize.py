@@ -4,6 +4,7 @@ What lets a positive scale through (ReLU, pooling; `models/ops.py` knows) may st
 layer and multiplying the inputs of the next by the same number then changes nothing but the ranges.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,14 +18,14 @@ from mignon.models.ops import groups, operation
 from mignon.models.weights import latent_weight, norm_gain, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 
 LARGEST = 2.0**8  # a channel is scaled by at most so much, either way
 
 
 @STEPS.register("equalize")
 @dataclass(frozen=True)
-class Equalize:
+class Equalize(Step):
     """`equalize=3`: so many passes over all pairs of layers with only BatchNorm and what lets a scale pass between
     them.
 
@@ -35,18 +36,13 @@ class Equalize:
 
     summary: ClassVar[str] = "give channels between layers equal ranges before quantizing per tensor: equalize=2"
     version: ClassVar[int] = 1
+    examples: ClassVar[tuple[str, ...]] = ("equalize=2",)
+    leaves: ClassVar[tuple[str, ...]] = ()
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS | {"grids": "it changes the ranges of maps"}
 
     def __post_init__(self) -> None:
         if not 1 <= self.passes <= 100:
             raise RecipeError(f"equalize={self.passes} is not possible", "use 1 to 100 passes: equalize=2")
-
-    def check(self, earlier: list[Any]) -> None:
-        """Scaling whole numbers would round them again; ranges of activations would not fit any more."""
-        refuse_after_settled(self, earlier)
-        if any(step.name == "quant" for step in earlier):
-            raise RecipeError(
-                "equalize cannot follow quant: it changes the ranges of maps", "put equalize before quant"
-            )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """The same function; the screen says how many pairs there were."""

@@ -81,7 +81,7 @@ def _patches(module: Any, values: Tensor) -> Tensor:
 
 def best_integers(rule: Grid, rows: Tensor, moments: Gram) -> None:
     """Set scales and integers of `rule` for absorbed weights as rows (float64, out x d)."""
-    keep = rule.mask.reshape(rows.shape) if rule.spec.get("masked") else None
+    keep = None if rule.mask is None else rule.mask.bool().reshape(rows.shape)
     wanted = rows if keep is not None else moments.solve(rows)
     linear = moments.linear(rows)
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from mignon.classifier import Classifier
 from mignon.measure.statistics import kl_divergence
 from mignon.models.graph import blocks, clone
-from mignon.models.weights import latent_weight, norm_gain, set_rule
+from mignon.models.weights import latent_weight, norm_gain, put_rules
 from mignon.rules.grid import Grid
 
 IMAGES = 256
@@ -42,7 +42,7 @@ def layer_divergences(classifier: Classifier, bits: int, pixels: np.ndarray) -> 
         with torch.no_grad():
             rule.choose_scales(weight, norm_gain(network, block))
             rule.fit(weight)
-        set_rule(module, rule, weight)
+        put_rules(network, {f"{block.name}.weight": (rule, weight)})
         found[block.name] = kl_divergence(reference, _logits(plain, pixels))
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
         module.weight = nn.Parameter(weight)

@@ -5,22 +5,26 @@ tensors collapse (`source`). Repaired: `affine` (the minimum is stored too), `sy
 narrowed to the smallest squared error). BatchNorm and activations stay float, as there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from torch import Tensor
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.kernels import kernel_families
-from mignon.models.weights import set_rule
+from mignon.models.weights import put_rules
 from mignon.registry import STEPS
+from mignon.rules import Rule
 from mignon.rules.linear import GRIDS
 from mignon.rules.reference import Reference
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 
 
 @STEPS.register("quant-001")
 @dataclass(frozen=True)
-class Quantize001:
+class Quantize001(Step):
     """`quant-001=8`: the convolutions that MESS would share, at so many bits; `grid=affine` and others repair it.
 
     `all=true` takes every convolution and linear layer.
@@ -32,7 +36,11 @@ class Quantize001:
 
     summary: ClassVar[str] = "the linear scheme of system 001: quant-001=8 or quant-001=8,grid=affine"
     version: ClassVar[int] = 1
-    settles: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = ("quant-001=4", "quant-001=8,grid=affine,all=true")
+    leaves: ClassVar[tuple[str, ...]] = ("whole weights",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS | {
+        "zeros": "its grid would move pruned weights away from zero"
+    }
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16:
@@ -40,20 +48,16 @@ class Quantize001:
         if self.grid not in GRIDS:
             raise RecipeError(f"there is no grid {self.grid!r}", f"use one of: {', '.join(GRIDS)}")
 
-    def check(self, earlier: list[Any]) -> None:
-        """It needs float weights, and does not keep zeros."""
-        refuse_after_settled(self, earlier)
-        if any(step.name.startswith("prune") and step.name != "prune-channels" for step in earlier):
-            raise RecipeError("quant-001 would move pruned weights away from zero", "use quant=w8 after prune")
-
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Low and step in float32 and signed whole numbers for each tensor."""
         result = classifier.copy()
-        modules, weights = result.weighted(), result.weights()
+        weights = result.weights()
+        chosen: dict[str, tuple[Rule, Tensor]] = {}
         shared = [name for family in kernel_families(result.network) for name in family.layers]
-        for name in modules if self.all else shared:
+        for name in weights if self.all else shared:
             spec = {"rule": "reference", "bits": self.bits, "grid": self.grid}
             rule = Reference(spec, tuple(weights[name].shape)).to(weights[name].device)
             rule.fit(weights[name])
-            set_rule(modules[name], rule, weights[name])
+            chosen[f"{name}.weight"] = (rule, weights[name])
+        put_rules(result.network, chosen)
         return result

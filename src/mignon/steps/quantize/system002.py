@@ -6,8 +6,9 @@ included; here it is fixed on training images.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,25 +18,25 @@ from mignon.errors import RecipeError
 from mignon.models.activations import STEPS as GRID_STEPS
 from mignon.models.activations import ActivationGrid, insert_grids
 from mignon.models.graph import Block
-from mignon.models.weights import latent_weight, set_rule, weight_rule
+from mignon.models.weights import latent_weight, mask_of, put_rules
 from mignon.registry import STEPS
 from mignon.rules.scaled import Scaled
 from mignon.rules.scales import nearest_step, scale
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, FREE_MAPS, Context, Step
 from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
 from mignon.training.device import one_thread
 
 
 @STEPS.register("quant-002")
 @dataclass(frozen=True)
-class Quantize002:
+class Quantize002(Step):
     """`quant-002=w8a8` as published, but for activations with ranges from training images; `w8`: they stay float."""
 
     widths: str
 
     summary: ClassVar[str] = "the symmetric per-tensor scheme of system 002: quant-002=w8a8"
     version: ClassVar[int] = 1
-    settles: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = ("quant-002=w8a8", "quant-002=w4")
 
     def __post_init__(self) -> None:
         self.bits()
@@ -48,11 +49,15 @@ class Quantize002:
             raise RecipeError(f"quant-002={self.widths} is not possible", "use quant-002=w8a8 or quant-002=w8, 2 to 16")
         return found[0], found[1] if len(found) > 1 else None
 
-    def check(self, earlier: list[Any]) -> None:
-        """Once, and on float weights and activations."""
-        refuse_after_settled(self, earlier)
-        if any(step.name == "quant" for step in earlier):
-            raise RecipeError("quant-002 cannot follow quant: activations are on grids already", "use one of them")
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Whole weights, and grids where it has a width for activations."""
+        return ("whole weights",) if self.bits()[1] is None else ("whole weights", "grids")
+
+    @property
+    def cannot_follow(self) -> Mapping[str, str]:
+        """What it would quantize a second time."""
+        return {trait: reason for trait, reason in (FLOAT_WEIGHTS | FREE_MAPS).items() if trait in self.leaves}
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Every convolution and linear weight under one scale, and a signed grid behind the input and every block."""
@@ -63,14 +68,12 @@ class Quantize002:
 
         def choose(block: Block, before: Tensor, now: Tensor) -> None:
             assert block.weighted
-            latent, mask = latent_weight(block.module), getattr(weight_rule(block.module), "mask", None)
+            latent, mask = latent_weight(block.module), mask_of(block.module)
             rule = Scaled.covering(latent, bits)
             if mask is not None:
-                rule = Scaled({**rule.spec, "masked": True}, rule.shape)
-                rule.set_scale(float(Scaled.covering(latent, bits).step))
-                rule.mask.copy_(mask.bool())
+                rule.hold_mask(mask)
             rule.fit(latent)
-            set_rule(block.module, rule.to(latent.device), latent)
+            put_rules(result.network, {f"{block.name}.weight": (rule.to(latent.device), latent)})
 
         with one_thread(), torch.no_grad():
             pixels = calibration_pixels(classifier, context.train, context.seed)

@@ -5,6 +5,7 @@ gradients; a `tune` behind it trains straight through.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,11 +16,11 @@ from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.activations import ActivationGrid, insert_grids
 from mignon.models.graph import Block, blocks
-from mignon.models.weights import latent_weight, norm_gain, set_rule, weight_rule
+from mignon.models.weights import latent_weight, mask_of, norm_gain, put_rules, weight_rule
 from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, FREE_MAPS, Context, Step
 from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
 from mignon.steps.quantize.ranges import cover_answers, cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
@@ -29,7 +30,7 @@ from mignon.training.device import one_thread
 
 @STEPS.register("quant")
 @dataclass(frozen=True)
-class Quantize:
+class Quantize(Step):
     """`quant=w4a8`: weights of 4 bits, activations of 8; `w4`: activations stay float; `a8`: weights stay as they are.
 
     2 to 16 bits each. `first`, `last`: other bits for the first layer's weights and the input, and for the last layer's
@@ -51,6 +52,14 @@ class Quantize:
 
     summary: ClassVar[str] = "weights (and activations) to integers: quant=w8a8, quant=w4"
     version: ClassVar[int] = 3
+    examples: ClassVar[tuple[str, ...]] = (
+        "quant=w4a8",
+        "quant=w8",
+        "quant=w2a4",
+        "quant=a6",
+        "quant=w4a8,bits=auto",
+        "quant=w3a8,per=7,affine=true",
+    )
 
     def __post_init__(self) -> None:
         self.widths_of()
@@ -68,9 +77,15 @@ class Quantize:
             raise RecipeError("first and last must be 2 to 16 bits", "for example: quant=w4a8,first=8,last=8")
 
     @property
-    def settles(self) -> bool:
-        """Whether weights are whole numbers afterwards."""
-        return self.widths_of()[0] is not None
+    def leaves(self) -> tuple[str, ...]:
+        """Whole weights and grids, as its widths say."""
+        weight, activation = self.widths_of()
+        return ("whole weights",) * (weight is not None) + ("grids",) * (activation is not None)
+
+    @property
+    def cannot_follow(self) -> Mapping[str, str]:
+        """What it would quantize a second time."""
+        return {trait: reason for trait, reason in (FLOAT_WEIGHTS | FREE_MAPS).items() if trait in self.leaves}
 
     def widths_of(self) -> tuple[int | None, int | None]:
         """(weight bits or None, activation bits or None). Raises RecipeError."""
@@ -82,16 +97,6 @@ class Quantize:
                 "use quant=w8a8, quant=w4, quant=a8 or any widths from 2 to 16 bits",
             )
         return weight, activation
-
-    def check(self, earlier: list[Any]) -> None:
-        """Quantizing whole numbers again would round twice."""
-        weight, activation = self.widths_of()
-        if weight is not None:
-            refuse_after_settled(self, earlier)
-        if activation is not None and any(step.name == "quant" and step.widths_of()[1] is not None for step in earlier):
-            raise RecipeError(
-                "quant cannot follow quant: the activations are on grids already", "start from the float file"
-            )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Grids on every convolution and linear weight, and behind the input and every fused block."""
@@ -111,6 +116,8 @@ class Quantize:
                 self.quantize(result, block, bits, before, now)
 
         def cover(grid: ActivationGrid, values: Tensor) -> None:
+            if not grids:
+                return  # they stay as an earlier step has chosen them
             answers = self.range == "mse" and grid is grids[-1] and values.dim() == 2
             (cover_answers if answers else cover_of(self.range))(grid, values)
 
@@ -144,15 +151,14 @@ class Quantize:
                 f"the weights of {block.name} are whole numbers already (rule {present.name})",
                 "quantize its activations only: quant=a8",
             )
-        mask = getattr(present, "mask", None)
+        mask = mask_of(module)
         latent = latent_weight(module)
         spec: dict[str, Any] = {"rule": "grid", "bits": bits}
         spec |= {"per": int(self.per) if self.per.isdigit() else self.per} if self.per != "channel" else {}
         spec |= {"affine": True} if self.affine else {}
-        spec |= {"masked": True} if mask is not None else {}
         rule = Grid(spec, tuple(latent.shape)).to(latent.device)
         if mask is not None:
-            rule.mask.copy_(mask.bool())
+            rule.hold_mask(mask)
         gain = norm_gain(result.network, block)
         if self.round == "layerwise":
             centered = self.correct and (block.norm is not None or module.bias is not None)
@@ -160,4 +166,5 @@ class Quantize:
         else:
             (rule.cover_extremes if self.range == "minmax" else rule.choose_scales)(latent, gain)
             rule.fit(latent)
-        set_rule(module, rule, rule.value())  # a tune starts from the weights as they are now
+        latent = rule.value()  # a tune starts from the weights as they are now
+        put_rules(result.network, {f"{block.name}.weight": (rule, latent)})

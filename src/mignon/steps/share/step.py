@@ -1,6 +1,7 @@
 """The step `share`: kernels of many layers become index, scale and offset of a few references."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,13 +11,14 @@ from torch import Tensor
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.kernels import KernelFamily, kernel_families, stem
-from mignon.models.weights import connect, set_rule, weight_rule
+from mignon.models.weights import put_rules, weight_rule
 from mignon.registry import STEPS
+from mignon.rules import Rule
 from mignon.rules.linear import GRIDS, Scale, integers, numbers
 from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, windows
 from mignon.rules.reference import Reference
 from mignon.rules.share import MAX_LENGTH, MAX_SHAPES, Share
-from mignon.steps import Context, refuse_after_settled
+from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.share.learn import learn_shapes
 from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match, unit
 from mignon.steps.share.moments import choose, second_moments
@@ -31,7 +33,7 @@ CHOICES = {
 
 @STEPS.register("share")
 @dataclass(frozen=True)
-class ShareKernels:
+class ShareKernels(Step):
     """`share` (256 learned shapes), `share=v2qq,eps=clamp`: a version of MESS, and settings that replace its own.
 
     match: l1, l2, pcc, distance. scale, offset: whether the fit has them. wbits, abits, bbits: of reference layer,
@@ -66,7 +68,14 @@ class ShareKernels:
 
     summary: ClassVar[str] = "kernels become index, scale and offset of shared references: share=learned,shapes=256"
     version: ClassVar[int] = 1
-    settles: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = (
+        "share=learned,shapes=8",
+        "share=v2qq,eps=clamp",
+        "share=v2nb",
+        "share=v3,abits=8,every=1",
+    )
+    leaves: ClassVar[tuple[str, ...]] = ("whole weights",)
+    cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS | {"zeros": "pruned zeros would be filled again"}
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -94,15 +103,6 @@ class ShareKernels:
         """Those of the preset with the given ones in their place."""
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"}
         return dataclasses.replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
-
-    def check(self, earlier: list[Any]) -> None:
-        """Kernels must still be float, and whole."""
-        refuse_after_settled(self, earlier)
-        for step in earlier:
-            if step.name.startswith("prune") and step.name != "prune-channels":
-                raise RecipeError(
-                    f"share cannot follow {step.name}: the zeros would be filled again", f"leave {step.name} out"
-                )
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Rules on the kernels of each family; the references of each are stored once."""
@@ -203,7 +203,8 @@ def _plans(classifier: Classifier, settings: Settings) -> list[Plan]:
 
 def _put_rules(classifier: Classifier, plan: Plan, settings: Settings, seed: int) -> None:
     """Rules without numbers on the layers of a plan, but for the references."""
-    modules, weights = classifier.weighted(), classifier.weights()
+    weights = classifier.weights()
+    chosen: dict[str, tuple[Rule, Tensor]] = {}
     pointwise = plan.family.pointwise
     spec: dict[str, Any] = {
         "rule": "share",
@@ -227,7 +228,7 @@ def _put_rules(classifier: Classifier, plan: Plan, settings: Settings, seed: int
         bits = {} if settings.wbits == 32 else {"bits": settings.wbits}
         reference = Reference({"rule": "reference", **bits}, tuple(weight.shape)).to(weight.device)
         reference.fit(weight)
-        set_rule(modules[plan.reference], reference, weight)
+        chosen[f"{plan.reference}.weight"] = (reference, weight)
         spec["references"] = len(windows(weight, plan.length, settings.stride))
         if pointwise and settings.stride > 1:
             spec["stride"] = settings.stride
@@ -238,8 +239,8 @@ def _put_rules(classifier: Classifier, plan: Plan, settings: Settings, seed: int
         rule = Share({**spec, **source}, tuple(weight.shape)).to(weight.device)
         if own and shapes is not None:
             rule.set_shapes(shapes.to(weight.device))
-        set_rule(modules[name], rule, weight)
-    connect(classifier.network)
+        chosen[f"{name}.weight"] = (rule, weight)
+    put_rules(classifier.network, chosen)
 
 
 def project(
