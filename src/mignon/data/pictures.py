@@ -212,12 +212,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bits(image: Image.Image, spec: InputSpec, enough: int) -> Image.Image:
-    """Grey or RGB of 8 bits; what is larger than a tile becomes smaller by a whole factor, but not below `enough`."""
+    """Grey or RGB of 8 bits; what is larger than a tile becomes smaller, but not below `enough` pixels a side."""
     mode = "L" if spec.channels == 1 else "RGB"
     ends = _ends(image, spec) if is_deep(image) else None
     if max(image.size) <= TILE:
         return _plain(image, ends).convert(mode)
-    factor = max(1, min(image.size) // enough)
+    factor = 1 << max(0, (min(image.size) // enough).bit_length() - 1)  # powers of two: Pillow's others round down
     small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
     for box in _tiles(image.size, max(1, TILE // factor) * factor):
         tile = _plain(image.crop(box), ends).convert(mode)
