@@ -104,6 +104,9 @@ def test_an_unknown_rule_is_named_and_counted_as_in_the_file(about):
 
             return {"h": Layout((3,), "weights")}
 
+        def fit(self, latent):
+            self.h.fill_(1)
+
         def value(self):
             return self.h.sum() * np.ones(1, np.float32)
 

@@ -11,9 +11,9 @@ from mignon.models.weights import set_rule
 from mignon.rules import build_rule
 from mignon.rules.float32 import Float32
 from mignon.rules.linear import affine
-from mignon.rules.pieces import cut
+from mignon.rules.pieces import cut, unit
 from mignon.rules.reference import Reference
-from mignon.rules.share import Share, unit
+from mignon.rules.share import Share
 
 OWN = {"rule": "share", "length": 9, "references": 5, "shape_bits": 8, "a": 4, "m": 4, "unit": True}
 

@@ -8,8 +8,9 @@ import torch
 from mignon.classifier import fresh
 from mignon.data.inputs import InputSpec
 from mignon.errors import ModelError, RecipeError
+from mignon.rules.pieces import unit
 from mignon.training import terms
-from mignon.training.terms import KernelTerm, cor, group_cor, nuclear, ortho, ortho_cor, parse_terms, pcc, tv, unit
+from mignon.training.terms import KernelTerm, cor, group_cor, nuclear, ortho, ortho_cor, parse_terms, pcc, tv
 
 R0, R1 = [1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 0, -1, 2, 0, -2, 1, 0, -1]
 W0, W1 = [2 * x + 0.5 for x in R0], [-2, 0, 2, -4, 0, 4, -2, 0, 2.9]

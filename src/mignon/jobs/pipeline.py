@@ -15,7 +15,7 @@ from mignon.errors import DataError, MignonError
 from mignon.files import digest, machine_errors, write_atomic
 from mignon.jobs.load import load
 from mignon.measure.row import all_logits, measure
-from mignon.measure.statistics import best_threshold
+from mignon.measure.statistics import best_threshold, second_class_probability
 from mignon.progress import Screen
 from mignon.runs import Run
 from mignon.steps import Context, parse_recipe, traits_of, write_step
@@ -109,8 +109,7 @@ class Pipeline:
             data, decoded = self.file(point)
             threshold = None
             if len(decoded.classes) == 2 and split.name == "test":
-                logits = self.logits(point, self.images.validation).astype(np.float64)
-                scores = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
+                scores = second_class_probability(self.logits(point, self.images.validation))
                 threshold = best_threshold(self.images.validation.labels, scores)
             row = measure(
                 label or point.step,

@@ -9,7 +9,7 @@ from mignon.classifier import Classifier
 from mignon.data.batches import in_order
 from mignon.data.imageset import Split
 from mignon.measure.cost import layers, peak_activation_bytes
-from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, wilson
+from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, second_class_probability, wilson
 from mignon.progress import Screen
 
 NOISE = 0.05  # p above which a change is called noise
@@ -88,7 +88,7 @@ def measure(
     worst = int(change.argmin())
     auc = None
     if len(decoded.classes) == 2:
-        scores = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
+        scores = second_class_probability(logits)
         auc = roc_auc(labels, scores) if len(present) == 2 else None  # None: no number without both classes
         threshold = best_threshold(labels, scores) if threshold is None else threshold
     else:

@@ -39,6 +39,12 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
+def second_class_probability(logits: np.ndarray) -> np.ndarray:
+    """Of class 1 of two: N from N x 2 logits, without overflow."""
+    logits = logits.astype(np.float64)
+    return 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -500, 500)))
+
+
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve of class 1 by ranks (Mann-Whitney), ties count half."""
     positives = int((labels == 1).sum())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 TRANSFORMS = ("none", "square", "shifts", "all")
+TINY = 1e-8  # length below which a piece has no direction
 
 
 class Cut(NamedTuple):
@@ -77,6 +78,25 @@ def count_windows(shape: tuple[int, ...], length: int, stride: int = 1) -> int:
         return math.prod(shape) // length
     room = math.prod(shape[1:]) - length
     return 0 if room < 0 else shape[0] * (room // stride + 1 + (room % stride > 0))
+
+
+def unit(pieces: Tensor) -> Tensor:
+    """Centered and of length 1 along the last axis; zero, without a gradient, where constant.
+
+    The sums run one number after the other, so every machine rounds them alike.
+    """
+    pieces = pieces - total(pieces) / pieces.shape[-1]
+    power = total(pieces * pieces)
+    flat = power <= TINY * TINY
+    return torch.where(flat, 0.0, pieces / torch.where(flat, 1.0, power).sqrt())
+
+
+def total(pieces: Tensor) -> Tensor:
+    """The sum along the last axis, which stays with size 1, added from first to last."""
+    result = pieces[..., :1]
+    for i in range(1, pieces.shape[-1]):
+        result = result + pieces[..., i : i + 1]
+    return result
 
 
 @functools.cache

@@ -15,33 +15,13 @@ from mignon.errors import FormatError
 from mignon.registry import RULES
 from mignon.rules import Rule, example_weight
 from mignon.rules.linear import Scale, affine, integers, limits
-from mignon.rules.pieces import TRANSFORMS, count_windows, cut, kernel_size, permutations, split, windows
+from mignon.rules.pieces import TINY, TRANSFORMS, count_windows, cut, kernel_size, permutations, split, unit, windows
 from mignon.rules.planes import from_planes, to_planes
 from mignon.rules.reference import Reference
 
 MAX_LENGTH = 1024
 MAX_SHAPES = 1 << 16
 MAX_TABLE = 1 << 20  # numbers of learned shapes
-TINY = 1e-8  # squared length below which a reference has no direction
-
-
-def unit(pieces: Tensor) -> Tensor:
-    """Centered and of length 1 along the last axis, zero where constant.
-
-    The sums run one number after the other, so every machine rounds them alike.
-    """
-    pieces = pieces - total(pieces) / pieces.shape[-1]
-    power = total(pieces * pieces)
-    flat = power <= TINY * TINY
-    return torch.where(flat, 0.0, pieces / torch.where(flat, 1.0, power).sqrt())
-
-
-def total(pieces: Tensor) -> Tensor:
-    """The sum along the last axis, which stays with size 1, added from first to last."""
-    result = pieces[..., :1]
-    for i in range(1, pieces.shape[-1]):
-        result = result + pieces[..., i : i + 1]
-    return result
 
 
 @RULES.register("share")

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from mignon.errors import ModelError, RecipeError
 from mignon.models.kernels import kernel_families
+from mignon.rules.pieces import unit
 
 CHUNK = 1 << 20  # correlations looked at together
 WINDOW = 8  # inputs of a pointwise layer that count as one kernel
@@ -72,14 +73,6 @@ def group_cor(kernels: Sequence[Tensor], channels: int = 1, outputs: int = 16) -
             first = min(g * each, len(references) - each)
             found.append(_likeness(rows[group == g], references[first : first + each]))
     return 1 / torch.cat(found).mean().clamp_min(SMALLEST)
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Centered rows of length 1; zero, without a gradient, for a constant row."""
-    constant = (rows.amax(1, keepdim=True) == rows.amin(1, keepdim=True)).expand_as(rows)
-    centered = torch.where(constant, 0.0, rows - rows.mean(1, keepdim=True))
-    power = centered.square().sum(1, keepdim=True)
-    return centered / torch.where(power > 0, power, 1.0).sqrt()
 
 
 def _likeness(rows: Tensor, references: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from mignon.classifier import fresh
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.rules.linear import Scale, affine
-from mignon.steps.share.matching import match, unit
+from mignon.rules.pieces import unit
+from mignon.steps.share.matching import match
 from mignon.steps.share.moments import choose, second_moments
 
 FLOAT = (Scale(0.0, 0.0), 32)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +19,7 @@ from mignon.data.inputs import to_network
 from mignon.errors import RecipeError
 from mignon.registry import STEPS
 from mignon.steps import FLOAT_WEIGHTS, Context, Step
+from mignon.steps.calibration import draw
 from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks, without
 from mignon.training.device import one_thread
 
@@ -84,7 +84,7 @@ def fisher_saliency(classifier: Classifier, train: Split, seed: int, images: int
         module.weight = nn.Parameter(weights[name].clone())
     parameters = {name: module.weight for name, module in plain.weighted().items()}
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(images, len(train)), replace=False))
+    chosen = draw(train, seed, images)
     with one_thread():
         for index in chosen:
             pixels = to_network(train.take(slice(index, index + 1)), plain.input)

@@ -13,24 +13,11 @@ import torch
 from torch import Tensor, fx
 
 from mignon.classifier import Classifier
-from mignon.data.imageset import Split
 from mignon.data.inputs import to_network
 from mignon.models.activations import ActivationGrid
-from mignon.models.graph import Block, blocks, shapes
-
-IMAGES = 512
-MEMORY = 1 << 28  # bytes that the largest map of all images may take
+from mignon.models.graph import Block, blocks
 
 Choose = Callable[[Block, Tensor, Tensor], None]
-
-
-def calibration_pixels(classifier: Classifier, train: Split, seed: int) -> np.ndarray:
-    """Training images, uint8 N x H x W x C: a seeded draw, fewer where maps are large."""
-    largest = max(4 * int(np.prod(s)) for s in shapes(classifier.network, *classifier.size).values())
-    count = min(len(train), max(32, min(IMAGES, MEMORY // largest)))
-    generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.choice(len(train), count, replace=False))
-    return train.take(chosen)
 
 
 def walk(

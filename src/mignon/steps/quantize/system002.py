@@ -23,7 +23,8 @@ from mignon.registry import STEPS
 from mignon.rules.scaled import Scaled
 from mignon.rules.scales import nearest_step, scale
 from mignon.steps import FLOAT_WEIGHTS, FREE_MAPS, Context, Step
-from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
+from mignon.steps.calibration import calibration_pixels
+from mignon.steps.quantize.layerwise import to_images, walk
 from mignon.training.device import one_thread
 
 

@@ -21,7 +21,8 @@ from mignon.registry import STEPS
 from mignon.rules.float32 import Float32
 from mignon.rules.grid import Grid
 from mignon.steps import FLOAT_WEIGHTS, FREE_MAPS, Context, Step
-from mignon.steps.quantize.layerwise import calibration_pixels, to_images, walk
+from mignon.steps.calibration import calibration_pixels
+from mignon.steps.quantize.layerwise import to_images, walk
 from mignon.steps.quantize.ranges import cover_answers, cover_of
 from mignon.steps.quantize.rounding import best_integers, gram
 from mignon.steps.quantize.sensitivity import IMAGES, layer_divergences, spread_bits

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mignon.errors import RecipeError
+from mignon.rules.pieces import unit
 
 CRITERIA = ("l1", "l2", "pcc", "distance")
 EPSILON_RULES = ("none", "add", "zero", "nan1", "clamp")
@@ -84,13 +85,6 @@ def centered(rows: Tensor) -> Tensor:
     """Each row minus its mean; exactly zero for a constant row."""
     constant = rows.amax(1, keepdim=True) == rows.amin(1, keepdim=True)
     return torch.where(constant, 0.0, rows - rows.mean(1, keepdim=True))
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Centered rows of length 1; zero for a constant row, so that its correlations are 0."""
-    rows = centered(rows)
-    length = rows.norm(dim=1, keepdim=True)
-    return torch.where(length > 0, rows / torch.where(length > 0, length, 1.0), 0.0)
 
 
 def _denominator(power: Tensor, epsilon: str) -> Tensor:

@@ -6,7 +6,6 @@ each in the metric of what the pieces behind it cannot mend, and its error is pa
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,13 +13,12 @@ from torch.nn import functional as F
 from mignon.classifier import Classifier
 from mignon.data.inputs import to_network
 from mignon.rules.linear import Scale, integers, numbers
-from mignon.rules.pieces import cut
+from mignon.rules.pieces import cut, unit
 from mignon.steps import Context
-from mignon.steps.share.matching import unit
+from mignon.steps.calibration import IMAGES, draw
 
 Grid = tuple[Scale, int]  # a scale and its bits; 32 bits are not rounded
 
-CALIBRATION = 512  # training images
 BATCH = 16
 DAMPING = 0.05  # of the mean of the diagonal, added to it
 
@@ -52,20 +50,17 @@ def second_moments(classifier: Classifier, names: list[str], context: Context) -
         return hook
 
     hooks = [modules[name].register_forward_pre_hook(watch(name)) for name in names]
-    generator = np.random.default_rng(context.seed)
-    count = min(CALIBRATION, len(context.train))
-    chosen = np.sort(generator.choice(len(context.train), count, replace=False))
-    pixels = context.train.take(chosen)
+    pixels = context.train.take(draw(context.train, context.seed, IMAGES))
     device = next(classifier.network.parameters()).device
     try:
         with torch.no_grad():
-            for first in range(0, count, BATCH):
+            for first in range(0, len(pixels), BATCH):
                 batch = torch.from_numpy(pixels[first : first + BATCH]).to(device)
                 classifier.network(to_network(batch, classifier.input))
     finally:
         for handle in hooks:
             handle.remove()
-    return {n: m / count if bool(torch.isfinite(m).all()) else torch.zeros_like(m) for n, m in found.items()}
+    return {n: m / len(pixels) if bool(torch.isfinite(m).all()) else torch.zeros_like(m) for n, m in found.items()}
 
 
 def choose(weight: Tensor, moment: Tensor, table: Tensor, a_grid: Grid, m_grid: Grid) -> Chosen:

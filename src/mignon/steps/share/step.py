@@ -15,12 +15,12 @@ from mignon.models.weights import put_rules, weight_rule
 from mignon.registry import STEPS
 from mignon.rules import Rule
 from mignon.rules.linear import GRIDS, Scale, integers, numbers
-from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, windows
+from mignon.rules.pieces import TRANSFORMS, kernel_size, permutations, split, unit, windows
 from mignon.rules.reference import Reference
 from mignon.rules.share import MAX_LENGTH, MAX_SHAPES, Share
 from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.share.learn import learn_shapes
-from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match, unit
+from mignon.steps.share.matching import CRITERIA, EPSILON_RULES, match
 from mignon.steps.share.moments import choose, second_moments
 from mignon.steps.share.presets import PRESETS, Settings
 from mignon.training.device import one_thread
