@@ -24,7 +24,8 @@ from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
 from mignon.models.resnet_cifar import ResNet
 from mignon.progress import Quiet
-from mignon.training.loop import Settings, fit
+from mignon.training.loop import fit
+from mignon.training.settings import Settings
 
 IMAGES = int(os.environ.get("MIGNON_BENCH_IMAGES", "9000"))  # of the 45,000: the ratio is the same, the run is shorter
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -7,13 +7,18 @@ T = TypeVar("T")
 
 
 class Screen(Protocol):
-    """Where a job reports to; `mignon.cli.screen` has the drawing ones."""
+    """Where a job reports to; `mignon.cli.screen` has the drawing ones. `warnings`: all that were given so far."""
+
+    warnings: list[str]
 
     def say(self, text: str) -> None:
         """One line for the user."""
 
     def warn(self, text: str) -> None:
         """One line that also ends in `warnings` of --json."""
+
+    def record(self, step: int, **numbers: float) -> None:
+        """Numbers of a running training after so many of its steps, once an epoch (loss, lr, top-1 as a fraction)."""
 
     def track(self, items: Iterable[T], total: int, label: str) -> Iterator[T]:
         """Pass the items on, with a bar and the time left on a terminal."""
@@ -31,6 +36,9 @@ class Quiet:
     def warn(self, text: str) -> None:
         """Keep the warning."""
         self.warnings.append(text)
+
+    def record(self, step: int, **numbers: float) -> None:
+        """Drop the numbers."""
 
     def track(self, items: Iterable[T], total: int, label: str) -> Iterator[T]:
         """Pass the items on."""

@@ -1,4 +1,4 @@
-"""Members by name: sources, models, steps, coders (and the rules that steps use).
+"""Members by name: sources, models, steps, coders, schedules (and the rules that steps use).
 
 A member is one file in its kind's package; importing the file registers it. Other packages register through
 the entry point group `mignon.<kind>s`.
@@ -15,7 +15,7 @@ from mignon.errors import DataError, FormatError, MignonError, ModelError, Recip
 
 
 class Registry:
-    """The members of one kind. Files of `package` and entry points are imported at the first look-up.
+    """The members of one kind. `package` (its files, or one module) and entry points are imported at first look-up.
 
     needs: what every member must say of itself. closed: members come from this package alone.
     """
@@ -61,7 +61,7 @@ class Registry:
             return
         self._loaded = True
         package = importlib.import_module(self.package)
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        for module in pkgutil.walk_packages(getattr(package, "__path__", []), package.__name__ + "."):
             importlib.import_module(module.name)
         for entry in () if self.closed else entry_points(group=f"mignon.{self.kind}s"):
             entry.load()
@@ -91,4 +91,5 @@ SOURCES = Registry("source", "mignon.data.sources", DataError)
 MODELS = Registry("model", "mignon.models", ModelError)
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 CODERS = Registry("coder", "mignon.coding", RecipeError)
+SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

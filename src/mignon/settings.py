@@ -54,3 +54,34 @@ def _convert(value: Any, hint: Any, error: type[MignonError], where: str) -> Any
         raise error(
             f"{where} must be {words.get(kind, kind)}, not {value!r}", f"for example: {examples.get(kind, kind)}"
         ) from None
+
+
+def ranged(default: Any, low: float, high: float, help: str, above: bool = False) -> Any:
+    """A field with what it may be (`low` itself not, when `above`) and what it means; `check_ranges` holds to it."""
+    usual = None if default is dataclasses.MISSING else default
+    return dataclasses.field(
+        default=default, metadata={"low": low, "high": high, "above": above, "help": help, "usual": usual}
+    )
+
+
+def same(cls: Any, name: str, *default: Any) -> Any:
+    """The field of another settings class again, with its range and meaning; its default too, unless one is given."""
+    field = cls.__dataclass_fields__[name]
+    return dataclasses.field(default=default[0] if default else field.default, metadata=field.metadata)
+
+
+def check_ranges(settings: Any, error: type[MignonError], spelling: str = "{name}={value}", where: str = "") -> None:
+    """Raise `error` for the first field outside of its range; `spelling` is how the user writes {name} and {value}."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if "low" not in field.metadata or value is None:
+            continue
+        low, high, above = (field.metadata[key] for key in ("low", "high", "above"))
+        if not (low < value if above else low <= value) or not value <= high:
+            asked, usual = (
+                spelling.format(name=field.name, value=f"{number:g}" if isinstance(number, float) else number)
+                for number in (value, field.metadata["usual"])
+            )
+            least = f"more than {low:g}, at most" if above else f"{low:g} to"
+            example = "" if field.metadata["usual"] is None else f", for example {usual}"
+            raise error(f"{where}{asked} is not possible", f"{field.metadata['help']}: {least} {high:g}{example}")

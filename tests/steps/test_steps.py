@@ -154,7 +154,7 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
         ("quant=w8a17", "2 to 16"),
         ("code=zip", "range"),
         ("prun=0.5", "did you mean 'prune'"),
-        ("tune=0", "one epoch"),
+        ("tune=0", "1 to 10000"),
         ("tune=1,rate=3", "settings"),
         ("tune=1,lr", "key=value"),
         ("tune=1,lr=1,lr=2", "once"),

@@ -29,6 +29,9 @@ class Terminal:
         self.warnings.append(text)
         self.console.print(f"warning: {text}", style="yellow", markup=False)
 
+    def record(self, step: int, **numbers: float) -> None:
+        """Nothing to draw: the line of the epoch says it."""
+
     def track(self, items: Iterable[T], total: int, label: str) -> Iterator[T]:
         """A bar that disappears when it is full; nothing where there is no terminal."""
         if not (self.console.is_terminal or self.console.is_jupyter):

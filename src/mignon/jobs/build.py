@@ -17,7 +17,7 @@ from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.training.device import pick_device, pick_precision, step_seconds
-from mignon.training.loop import Settings
+from mignon.training.settings import Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES = 2  # tune steps on the ladder
@@ -102,7 +102,7 @@ def build(
             ],
         )  # fmt: skip
         write_report([run], run.folder / "report.html")
-    warnings = list(getattr(screen, "warnings", []))
+    warnings = list(screen.warnings)
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
@@ -176,7 +176,7 @@ def _plan(
         if epochs is not None:
             plan = {"epochs": epochs, "tune": f"tune={max(1, epochs // 4)}", "precision": "32-true"}
         else:
-            settings = training_settings(begun, 1, None, 128, "32-true")
+            settings = training_settings(1, None, 128, "32-true")
             precision = pick_precision(begun.classifier, settings.batch, device)
             started = time.perf_counter()
             seconds = step_seconds(begun.classifier, settings.batch, device, precision == "bf16-mixed")
@@ -195,7 +195,7 @@ def _plan(
         f"plan: {plan['epochs']} epochs of training, {plan['tune']} on each lower step of the ladder, "
         f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
     )
-    return training_settings(begun, plan["epochs"], None, 128, plan["precision"]), plan["tune"]
+    return training_settings(plan["epochs"], None, 128, plan["precision"]), plan["tune"]
 
 
 def _tune_step(epochs: float) -> str:

@@ -74,7 +74,7 @@ def compress(
         run.update(command=line, data=data, seed=seed, status="running")
         if train is not None:
             precision = pick_precision(parent, train.batch, where)
-            training = training_settings(begun, train.epochs, train.lr, train.batch, precision)
+            training = training_settings(train.epochs, train.lr, train.batch, precision)
             parent = trained(run, parent, begun, training, seed, where, screen)
         elif not (run.folder / "model.safetensors").exists():
             save_safetensors(parent, run.folder / "model.safetensors")  # for the report: before and after
@@ -88,4 +88,4 @@ def compress(
         sentence = verdict(file.name, row)
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
-    return Result(str(run.folder), str(file), sentence, True, rows, list(getattr(screen, "warnings", [])))
+    return Result(str(run.folder), str(file), sentence, True, rows, list(screen.warnings))

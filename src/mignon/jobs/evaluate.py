@@ -44,4 +44,4 @@ def evaluate(
         f"(95 % interval "
         f"{100 * row['top1_low']:.1f} to {100 * row['top1_high']:.1f}), {row['size_bytes']:,} bytes as .mgn"
     )
-    return Result(str(path.parent), str(path), sentence, True, [row], list(getattr(screen, "warnings", [])))
+    return Result(str(path.parent), str(path), sentence, True, [row], list(screen.warnings))

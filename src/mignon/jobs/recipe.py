@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from mignon.errors import RecipeError
 from mignon.files import machine_errors
-from mignon.settings import fill
+from mignon.settings import check_ranges, fill, same
+from mignon.training.settings import Settings
 
 KEYS = ("description", "repeats", "steps", "train")
 
@@ -18,17 +19,16 @@ class Training:
     """The `[train]` table: what `mignon train` is told."""
 
     model: str
-    epochs: int = 30
-    lr: float | None = None
-    batch: int = 128
+    epochs: int = same(Settings, "epochs")
+    lr: float | None = same(Settings, "lr", None)
+    batch: int = same(Settings, "batch")
     width: float | None = None
     image: int | None = None
 
     summary: ClassVar[str] = 'for example: model = "resnet20-cifar"'
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise RecipeError(f"[train]: epochs = {self.epochs} is not possible", "use at least epochs = 1")
+        check_ranges(self, RecipeError, "{name} = {value}")
 
 
 @dataclass(frozen=True)

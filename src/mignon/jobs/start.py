@@ -17,7 +17,7 @@ from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
 from mignon.registry import MODELS
-from mignon.training.loop import Settings
+from mignon.training.settings import Settings
 
 TINY = 16  # pixels; networks for pictures so small have so few parameters that fewer images do
 
@@ -92,20 +92,10 @@ def start_from(
     return Start(classifier, images, seen, False, tuple(notes))
 
 
-def training_settings(start: Start, epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
+def training_settings(epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
     """Settings for training from scratch. Raises ModelError."""
-    if not 0 <= epochs <= 10_000:
-        raise ModelError(f"--epochs {epochs} is not possible", "use 1 to 10000 epochs: --epochs 30")
-    if lr is not None and not 0 < lr <= 10:
-        raise ModelError(f"--lr {lr:g} is not possible", "use a positive rate up to 10: --lr 0.1")
-    if not 1 <= batch <= 65_536:
-        raise ModelError(f"--batch {batch} is not possible", "use 1 to 65536 images: --batch 128")
-    return Settings(
-        epochs=epochs,
-        lr=lr or 0.2,
-        batch=batch,
-        precision=precision,
-    )
+    settings = Settings(epochs=epochs, batch=batch, precision=precision)
+    return settings if lr is None else dataclasses.replace(settings, lr=lr)
 
 
 def _is_trunk(weights: str | Path) -> bool:

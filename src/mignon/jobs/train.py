@@ -13,8 +13,9 @@ from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
 from mignon.training.device import pick_device, pick_precision
-from mignon.training.loop import CROSS_ENTROPY, Settings, fit
+from mignon.training.loop import CROSS_ENTROPY, fit
 from mignon.training.objective import Objective
+from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
 
 
@@ -61,13 +62,11 @@ def train(
         "half": half, "terms": terms, "seed": seed, "on_bad": on_bad, "device": device,
     }  # fmt: skip
     objective = Objective(terms=parse_terms(terms))
-    if epochs < 1:
-        raise ModelError(f"--epochs {epochs} is not possible", "use at least --epochs 1")
     begun = start_from(data, model, width, image, start, seed, on_bad, screen)
     where = pick_device(device)
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[half]
     precision = precision or pick_precision(begun.classifier, batch, where)
-    settings = training_settings(begun, epochs, lr, batch, precision)
+    settings = training_settings(epochs, lr, batch, precision)
     identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
     flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
     flags["terms"] = terms or None
@@ -85,7 +84,7 @@ def train(
         sentence = verdict(file.name, row)
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
-    return Result(str(run.folder), str(file), sentence, True, [row], list(getattr(screen, "warnings", [])))
+    return Result(str(run.folder), str(file), sentence, True, [row], list(screen.warnings))
 
 
 def trained(
@@ -115,6 +114,7 @@ def trained(
         folder=run.folder,
         screen=screen,
         objective=objective,
+        choose_from=1,
     )
     save_safetensors(fitted.classifier, path)
     run.update(history=fitted.history, best_epoch=fitted.best_epoch, trained=asdict(settings))

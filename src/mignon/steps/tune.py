@@ -1,43 +1,51 @@
 """Fine-tuning with everything so far held: pruned weights stay zero, integers stay integers (straight-through)."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 from mignon.classifier import Classifier
 from mignon.errors import RecipeError
-from mignon.registry import STEPS
+from mignon.registry import SCHEDULES, STEPS
+from mignon.settings import check_ranges, ranged, same
 from mignon.steps import Context, Step, parse_step
-from mignon.training.loop import Settings, fit
+from mignon.training.loop import fit
 from mignon.training.objective import Objective, Teacher
+from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
 
 
 @STEPS.register("tune")
 @dataclass(frozen=True)
 class Tune(Step):
-    """`tune=5,lr=0.02`: so many epochs over the training images, learning rate from `lr` down to 0 by a cosine.
+    """`tune=5,lr=0.02`: so many epochs over the training images, learning rate from `lr` down by `schedule`.
 
+    The result is what is best on validation of all epochs and the state before them: never worse than it began.
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
+    `clip`: a gradient longer than this is shortened to it. Gradients of a network that begins far from where it was
+    (just pruned or quantized) and is sure of its answers are 10 to 4,000 long, those of one that is settling below 1:
+    with `clip` one rate serves both (digits, head times 1, 10, 100: 92.6, 94.4, 92.2 %; without: 93.7, 22.3 %, start).
     `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
     `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
     `scales`: the scales of integer grids are trained too (LSQ). `terms`: further terms of the loss, see
     training/terms.py: `terms=cor:1e-5+nuclear:1`.
     """
 
-    epochs: int
-    lr: float = 0.02
-    batch: int = 128
-    share: float = 1.0
-    freeze: float = 0.25
+    epochs: int = same(Settings, "epochs", MISSING)
+    lr: float = same(Settings, "lr", 0.02)
+    batch: int = same(Settings, "batch")
+    share: float = same(Settings, "share")
+    clip: float = same(Settings, "clip", 2.0)
+    freeze: float = same(Settings, "freeze", 0.25)
     teacher: str = ""
-    temperature: float = 4.0
-    weight: float = 0.9
-    features: float = 0.0
+    temperature: float = ranged(4.0, 0.1, 100, "softens the teacher's answers")
+    weight: float = ranged(0.9, 0, 1, "of the teacher's answers; the rest is that of the labels")
+    features: float = ranged(0.0, 0, 1000, "of the distance to the teacher's features")
     scales: bool = True
     terms: str = ""
+    schedule: str = "cosine"
 
     summary: ClassVar[str] = "train on with everything so far held: tune=5"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     examples: ClassVar[tuple[str, ...]] = (
         "tune=1,share=0.05",
         "tune=2,share=0.05,lr=0.2",
@@ -46,23 +54,8 @@ class Tune(Step):
     leaves: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if (
-            not 1 <= self.epochs <= 10_000
-            or not 0 < self.lr <= 10
-            or not 1 <= self.batch <= 65_536
-            or not 0 < self.share <= 1
-        ):
-            raise RecipeError(
-                f"tune={self.epochs},lr={self.lr:g},batch={self.batch},share={self.share:g} is not possible",
-                "use at least one epoch, a positive rate and batch: tune=5,lr=0.02",
-            )
-        if not 0 <= self.freeze < 1 or not 0 <= self.weight <= 1 or not 0.1 <= self.temperature <= 100:
-            raise RecipeError(
-                f"freeze={self.freeze:g},weight={self.weight:g},temperature={self.temperature:g} is not possible",
-                "freeze from 0 up to below 1, weight from 0 to 1, temperature from 0.1 to 100",
-            )
-        if not 0 <= self.features <= 1000:
-            raise RecipeError(f"features={self.features:g} is not possible", "use 0 to 1000")
+        check_ranges(self, RecipeError, where="tune: ")
+        SCHEDULES[self.schedule]
         parse_terms(self.terms)
 
     @property
@@ -71,15 +64,17 @@ class Tune(Step):
         return (self.teacher,) if self.teacher else ()
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
-        """The epoch that is best on validation."""
+        """The epoch that is best on validation, or what was given."""
         settings = Settings(
             epochs=self.epochs,
             lr=self.lr,
             batch=self.batch,
             warmup=0.05,
             share=self.share,
-            freeze=1 - self.freeze,
+            clip=self.clip,
+            freeze=self.freeze,
             scales=self.scales,
+            schedule=self.schedule,
         )
         teacher = None
         if self.teacher:

@@ -1,4 +1,4 @@
-"""The training loop: every epoch shuffled, cropped and flipped batches, one checkpoint, one look at validation.
+"""The training loop: every epoch shuffled and augmented batches, one look at validation, one checkpoint.
 
 Everything random is a pure function of seed, epoch and step, and so is the learning rate; a run that was interrupted
 anywhere ends with the same bits as one that was not (on the CPU, with the same number of threads).
@@ -28,44 +28,32 @@ from mignon.models.graph import place
 from mignon.models.ops import role
 from mignon.models.weights import refit
 from mignon.progress import Screen
+from mignon.registry import SCHEDULES
 from mignon.training.checkpoint import Progress, load_progress, save_progress
 from mignon.training.interrupt import catch_interrupt
-from mignon.training.objective import Objective
+from mignon.training.objective import Loss, Objective
+from mignon.training.settings import Settings
 
 CROSS_ENTROPY = Objective()
-
-
-@dataclass(frozen=True)
-class Settings:
-    """SGD with Nesterov momentum, weight decay on weights only, warm-up and cosine to zero."""
-
-    epochs: int
-    lr: float = 0.2
-    batch: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.15
-    precision: str = "32-true"
-    share: float = 1.0  # of the batches of an epoch, where a whole one is too long
-    freeze: float = 1.0  # share of all steps after which BatchNorm keeps its statistics
-    scales: bool = False  # train the scales of grids too
+FAR = 3.0  # times where it began: a loss above that has run away
 
 
 @dataclass
 class Fitted:
-    """The classifier of the best epoch (on validation), that epoch, and a record an epoch (`history.json`)."""
+    """The classifier of the epoch that is best on validation (0: as it was given), and a record an epoch."""
 
     classifier: Classifier
     best_epoch: int
+    best_top1: float
     history: list[dict[str, Any]]
 
 
 def learning_rate(step: int, total: int, settings: Settings) -> float:
-    """Linear warm-up over the first share of all steps, then a cosine to 0; a pure function of the step."""
+    """Linear warm-up over the first share of all steps, then the schedule; a pure function of the step."""
     warm = max(1, round(settings.warmup * total))
     if step < warm:
         return settings.lr * (step + 1) / warm
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+    return settings.lr * SCHEDULES[settings.schedule]((step - warm) / max(1, total - warm))
 
 
 def augment_for(spec: InputSpec) -> Augment:
@@ -73,7 +61,7 @@ def augment_for(spec: InputSpec) -> Augment:
     return Augment(pad=spec.height // 8, flip=spec.channels == 3)
 
 
-def optimizer_for(network: nn.Module, settings: Settings) -> torch.optim.SGD:
+def optimizer_for(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Biases and BatchNorm are free of weight decay."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     return torch.optim.SGD(
@@ -98,90 +86,141 @@ def fit(
     screen: Screen,
     objective: Objective = CROSS_ENTROPY,
     after_epoch: Callable[[Classifier, int], None] | None = None,
-    choose_from: int = 1,
+    choose_from: int = 0,
 ) -> Fitted:
     """Train `classifier` in place and give the epoch that is best on validation.
 
     `folder` gets `checkpoint.safetensors` after every epoch and on Ctrl-C (KeyboardInterrupt follows); a checkpoint of
     the same start and settings that is already there is continued. `after_epoch(classifier, epoch)` may change the
-    network after the last step of each epoch (counted from 1), before it is judged; epochs before `choose_from` are not
-    chosen. Raises MignonError when the loss is not finite.
+    network after the last step of each epoch (counted from 1), before it is judged. Epochs before `choose_from` are not
+    chosen; epoch 0 is what was given. A loss that runs away ends the training with a warning and the best epoch so far;
+    MignonError is raised when there is none.
     """
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision on stderr
-
-    network, spec = classifier.network, classifier.input
-    start = (len(train), classifier.recipe, classifier.family, *objective.key())
-    key = digest(asdict(settings), seed, spec.pixels, list(spec.mean), *start)
-    path = folder / "checkpoint.safetensors"
-    precision: Any = settings.precision
-    fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
-    place(network, fabric.device)
-    if settings.scales:
-        learn_scales(network)
-    optimizer = optimizer_for(network, settings)
-    state = load_progress(path, key, network, optimizer) or Progress(key)
+    key = digest(
+        asdict(settings), seed, classifier.input.pixels, list(classifier.input.mean),
+        len(train), classifier.recipe, classifier.family, *objective.key(), choose_from,
+    )  # fmt: skip
+    training = _Training(classifier, train, settings, seed, device, folder / "checkpoint.safetensors", key)
+    state = training.state
     if state.epoch or state.step:
         screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
-    model, wrapped = fabric.setup(network, optimizer)
-    augment = augment_for(spec)
-    steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
-    labels = torch.from_numpy(train.labels)
-    norms = [module for module in network.modules() if role(module) == "norm"]
-    frozen = round(settings.freeze * settings.epochs * steps)
-    with catch_interrupt() as interrupted, objective.bind(network, fabric.device) as loss_of:
+    elif choose_from == 0:
+        state.judge(training.network, 0, *validate(classifier, validation, training.device))
+    with catch_interrupt() as interrupted, objective.bind(training.network, training.device) as loss_of:
         while state.epoch < settings.epochs:
-            epoch, started = state.epoch, time.perf_counter() - state.seconds
-            batches = _batches(train, settings.batch, augment, seed, epoch, range(state.step, steps))
-            model.train()
-            for chosen, pixels in screen.track(batches, steps - state.step, f"epoch {epoch + 1}/{settings.epochs}"):
-                rate = learning_rate(epoch * steps + state.step, settings.epochs * steps, settings)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                if epoch * steps + state.step >= frozen:
-                    for norm in norms:
-                        norm.eval()
-                target, batch = labels[chosen].to(fabric.device), torch.from_numpy(pixels).to(fabric.device)
-                logits = model(to_network(batch, spec))
-                loss = loss_of(batch, logits.float(), target)
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                wrapped.step()
-                state.step += 1
-                state.loss += float(loss.detach())
-                state.right += int((logits.detach().argmax(1) == target).sum())
-                state.seen += len(target)
+            epoch, started = state.epoch + 1, time.perf_counter() - state.seconds
+            label = f"epoch {epoch}/{settings.epochs}"
+            for _ in screen.track(training.epoch(loss_of), training.steps - state.step, label):
                 if interrupted():
                     state.seconds = time.perf_counter() - started
-                    save_progress(path, state, network, optimizer)
+                    training.save()
                     raise KeyboardInterrupt
-            if not math.isfinite(state.loss):
-                raise MignonError(
-                    f"the loss of epoch {epoch + 1} is not a finite number",
-                    f"use a smaller rate than {settings.lr:g}",
-                )
+                if training.ran_away:
+                    break
+            if training.ran_away:
+                _give_up(state, settings, screen)
+                break
             if after_epoch is not None:
-                after_epoch(classifier, epoch + 1)
-            network.eval()
-            refit(network)
-            top1, loss_value = validate(classifier, validation, str(fabric.device))
-            last_rate = learning_rate((epoch + 1) * steps - 1, settings.epochs * steps, settings)
-            seconds = time.perf_counter() - started
-            state.close_epoch(network, steps, last_rate, top1, loss_value, seconds, epoch + 1 >= choose_from)
-            save_progress(path, state, network, optimizer)
+                after_epoch(classifier, epoch)
+            training.network.eval()
+            refit(training.network)
+            top1, loss = validate(classifier, validation, training.device)
+            if epoch >= choose_from:
+                state.judge(training.network, epoch, top1, loss)
+            state.close_epoch(training.rate(state.step - 1), top1, loss, time.perf_counter() - started)
+            training.save()
             last = state.history[-1]
+            screen.record(epoch * training.steps, **{name: last[name] for name in last if name != "epoch"})
             screen.say(
-                f"epoch {epoch + 1}/{settings.epochs}: loss {last['train_loss']:.3f}, train "
-                f"{100 * last['train_top1']:.1f} %, validation {100 * top1:.1f} %, {last['seconds']:.1f} s"
+                f"{label}: loss {last['train_loss']:.3f}, train {100 * last['train_top1']:.1f} %, "
+                f"validation {100 * top1:.1f} %, {last['seconds']:.1f} s"
             )
             if interrupted():
                 raise KeyboardInterrupt
     write_json(folder / "history.json", state.history)
-    network.load_state_dict(state.best)
-    finish_scales(network)
-    network.to("cpu").eval()
-    return Fitted(classifier, state.best_epoch, state.history)
+    training.network.load_state_dict(state.best)
+    finish_scales(training.network)
+    training.network.to("cpu").eval()
+    return Fitted(classifier, state.best_epoch, state.best_score[0], state.history)
+
+
+class _Training:
+    """Network, optimizer and position of a training on its device, continued from its checkpoint."""
+
+    def __init__(
+        self, classifier: Classifier, train: Split, settings: Settings, seed: int, device: str, path: Path, key: str
+    ):
+        from lightning_fabric import Fabric
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision on stderr
+        precision: Any = settings.precision
+        self.fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
+        self.network, self.spec, self.device = classifier.network, classifier.input, str(self.fabric.device)
+        self.train, self.settings, self.seed, self.path = train, settings, seed, path
+        place(self.network, self.device)
+        if settings.scales:
+            learn_scales(self.network)
+        self.optimizer = optimizer_for(self.network, settings)
+        self.state = load_progress(path, key, self.network, self.optimizer) or Progress(key)
+        self.model, self.wrapped = self.fabric.setup(self.network, self.optimizer)
+        self.steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
+        self.total = settings.epochs * self.steps
+        self.labels = torch.from_numpy(train.labels)
+        self.know_nothing = math.log(len(classifier.classes))
+
+    def epoch(self, loss_of: Loss) -> Iterator[None]:
+        """The steps that are left of the running epoch."""
+        epoch, state = self.state.epoch, self.state
+        frozen = self.total - round(self.settings.freeze * self.total)
+        self.model.train()
+        batches = _batches(
+            self.train, self.settings.batch, augment_for(self.spec), self.seed, epoch, range(state.step, self.steps)
+        )
+        for chosen, pixels in batches:
+            if epoch * self.steps + state.step >= frozen:
+                for module in self.network.modules():
+                    if role(module) == "norm":
+                        module.eval()
+            self._step(pixels, self.labels[chosen].to(self.device), loss_of)
+            yield
+
+    def _step(self, pixels: np.ndarray, target: torch.Tensor, loss_of: Loss) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.state.step)
+        batch = torch.from_numpy(pixels).to(self.device)
+        logits = self.model(to_network(batch, self.spec))
+        loss = loss_of(batch, logits.float(), target)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if self.settings.clip:
+            self.fabric.clip_gradients(self.model, self.wrapped, max_norm=self.settings.clip, error_if_nonfinite=False)
+        self.wrapped.step()
+        right = int((logits.detach().argmax(1) == target).sum())
+        self.state.close_step(float(loss.detach()), right, len(target))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step of the running epoch."""
+        return learning_rate(self.state.epoch * self.steps + step, self.total, self.settings)
+
+    @property
+    def ran_away(self) -> bool:
+        """Whether the running loss is no number, or far above where it began and where guessing would be."""
+        state = self.state
+        return not state.running <= FAR * max(state.begun, self.know_nothing)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_progress(self.path, self.state, self.network, self.optimizer)
+
+
+def _give_up(state: Progress, settings: Settings, screen: Screen) -> None:
+    """Say that the loss ran away and what is kept. Raises MignonError when there is nothing to keep."""
+    what = f"the loss ran away in epoch {state.epoch + 1} (from {state.begun:.3g} to {state.running:.3g})"
+    instead = f"use a smaller rate than {settings.lr:g}"
+    if state.best_epoch < 0:
+        raise MignonError(what, instead)
+    kept = f"epoch {state.best_epoch}" if state.best_epoch else "the state before it"
+    screen.warn(f"{what}: {kept} is kept; {instead}")
 
 
 def _batches(

@@ -8,9 +8,11 @@ from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
+from mignon.settings import check_ranges, same
 from mignon.steps import FLOAT_WEIGHTS, Context, Step
 from mignon.steps.prune.masks import check_share, kept_masks, lowest_removed, put_masks
-from mignon.training.loop import Settings, fit
+from mignon.training.loop import fit
+from mignon.training.settings import Settings
 
 RAMP = 0.6  # of the epochs, in which the share grows; the rest tunes what is left
 
@@ -31,22 +33,18 @@ class PruneGradually(Step):
     """
 
     share: float
-    epochs: int = 10
-    lr: float = 0.02
+    epochs: int = same(Settings, "epochs", 10)
+    lr: float = same(Settings, "lr", 0.02)
 
     summary: ClassVar[str] = "zero more and more of the smallest weights while training: prune-gradually=0.9,epochs=10"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     examples: ClassVar[tuple[str, ...]] = ("prune-gradually=0.5,epochs=2",)
     leaves: ClassVar[tuple[str, ...]] = ("zeros",)
     cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         check_share("prune-gradually", self.share)
-        if not 1 <= self.epochs <= 10_000 or not 0 < self.lr <= 10:
-            raise RecipeError(
-                f"prune-gradually={self.share:g},epochs={self.epochs},lr={self.lr:g} is not possible",
-                "use at least one epoch and a positive rate: prune-gradually=0.9,epochs=10,lr=0.02",
-            )
+        check_ranges(self, RecipeError, where="prune-gradually: ")
 
     def apply(self, classifier: Classifier, context: Context) -> Classifier:
         """Masks on every convolution and linear weight, renewed after each epoch of the ramp."""
@@ -74,7 +72,7 @@ class PruneGradually(Step):
             result,
             context.train,
             context.validation,
-            Settings(epochs=self.epochs, lr=self.lr, warmup=0.05),
+            Settings(epochs=self.epochs, lr=self.lr, warmup=0.05, clip=2.0),
             seed=context.seed,
             device=context.device,
             folder=context.folder,
