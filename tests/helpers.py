@@ -10,13 +10,13 @@ from mignon.progress import Quiet
 from mignon.steps import Context
 
 
-def make_pictures(root: Path, counts: dict[str, int], size: int = 16, seed: int = 0) -> Path:
-    """One folder a class; the classes differ in brightness, every picture in noise."""
+def make_pictures(root: Path, counts: dict[str, int], size: int = 16, seed: int = 0, spread: int = 150) -> Path:
+    """One folder a class; the classes differ in brightness by `spread` at most, every picture in noise."""
     dice = np.random.default_rng(seed)
     for number, (name, count) in enumerate(counts.items()):
         folder = root / name
         folder.mkdir(parents=True)
-        middle = 50 + 150 * number // max(1, len(counts) - 1)
+        middle = 50 + spread * number // max(1, len(counts) - 1)
         for i in range(count):
             pixels = np.clip(dice.normal(middle, 40, (size, size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{i:04d}.png")

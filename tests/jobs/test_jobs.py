@@ -66,7 +66,9 @@ def test_a_repeated_build_computes_nothing_again(built, monkeypatch):
 
 
 def row(size, top1, change, kl=0.01):
-    return {"size_bytes": size, "top1": top1, "top1_change": change, "kl": kl, "images": 1000}
+    return {
+        "size_bytes": size, "top1": top1, "top1_low": top1 - 0.02, "top1_change": change, "kl": kl, "images": 1000,
+    }  # fmt: skip
 
 
 ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), row(1000, 0.90, -0.08)]
@@ -88,12 +90,30 @@ ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), 
     ],
 )
 def test_the_point_that_is_kept(kib, drop, expected):
-    assert choose(ROWS, kib, drop) == expected
+    assert choose(ROWS, kib, drop, 0.1) == expected
 
 
 def test_what_so_few_images_cannot_tell_apart_is_told_apart_by_kl():
     rows = [row(3000, 0.974, 0.0, 0.001), row(2000, 0.975, 0.0, 0.02), row(1000, 0.96, 0.0, 0.0001)]
-    assert choose(rows, 3, None) == (0, True)
+    assert choose(rows, 3, None, 0.1) == (0, True)
+
+
+def test_a_limit_is_not_met_by_a_file_that_is_no_better_than_one_class_for_all():
+    assert choose(ROWS, 1, None, 0.87) == (3, True)
+    assert choose(ROWS, 1, None, 0.885) == (3, False)
+    assert choose(ROWS, None, 100, 0.885) == (2, True)
+
+
+def test_a_useless_file_misses_every_limit_and_says_so(tmp_path, capsys):
+    from helpers import make_pictures
+
+    folder = make_pictures(tmp_path / "same", {"a": 60, "b": 40, "c": 40}, size=12, spread=0)
+    code = run(["build", str(folder), "--max-kib", "64", "--epochs", "1", "--out", str(tmp_path / "run"), "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert code == 3 and result["limit_met"] is False
+    assert "no better than always answering a (" in result["verdict"]
+    compressed = mignon.compress(result["file"], "code=range", data=str(folder), out=tmp_path / "again")
+    assert "no better than always answering a (" in compressed.verdict
 
 
 def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
@@ -105,7 +125,7 @@ def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
 
 
 def test_a_missed_drop_names_the_layers_that_suffer_most(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune: [["quant=w2,round=nearest", "code=range"]])
+    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune, teacher: [["quant=w2,round=nearest", "code=range"]])
     out = str(tmp_path / "missed")
     assert run(["build", "digits", "--max-drop", "0", "--epochs", "3", "--out", out]) == 3
     said = capsys.readouterr()

@@ -110,6 +110,9 @@ def build(
     width: Width = None,
     image: Image = None,
     start: Start = None,
+    teacher: Annotated[
+        float | None, Parameter(help="Train a network so many times as wide first; it teaches this one (4).")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     on_bad: OnBad = None,
@@ -137,6 +140,7 @@ def build(
         width=width,
         image=image,
         start=start,
+        teacher=teacher,
         out=out,
         seed=seed,
         on_bad=on_bad,

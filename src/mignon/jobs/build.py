@@ -6,21 +6,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mignon.classifier import Classifier, fresh
 from mignon.data.batches import steps_per_epoch
-from mignon.errors import MignonError
+from mignon.errors import MignonError, ModelError
 from mignon.jobs.pipeline import Pipeline, Point, weights_digest
-from mignon.jobs.result import Result, command_line, verdict
+from mignon.jobs.result import Result, command_line, is_useful, verdict
 from mignon.jobs.sensitivity import layer_table, worst_layers
 from mignon.jobs.start import Start, start_from, training_settings
 from mignon.jobs.train import trained
+from mignon.measure.statistics import largest_class
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.training.device import pick_device, pick_precision, step_seconds
+from mignon.training.loop import CROSS_ENTROPY
+from mignon.training.objective import Objective, Teacher
 from mignon.training.settings import Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES = 2  # tune steps on the ladder
+TEACHER_EPOCHS = 0.4  # of those of the network itself
 DEFAULT_DROP = 1.0  # points, when no limit is given
 
 
@@ -35,6 +40,7 @@ def build(
     width: float | None = None,
     image: int | None = None,
     start: str | Path | None = None,
+    teacher: float | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     on_bad: str | None = None,
@@ -45,18 +51,20 @@ def build(
 
     A fixed ladder of recipes is judged on validation. `max_kib`: the most accurate file of at most so many KiB;
     `max_drop`: the smallest file at most so many points below the float network (default 1.0); both: both must hold.
-    `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point meets the limit, the
-    nearest one is kept and `limit_met` is false. Raises MignonError.
+    `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point meets the limit and beats
+    one class for all by more than noise, the nearest one is kept and `limit_met` is false. `teacher`: first train a
+    network so many times as wide, from which this one and all its tunes learn. Raises MignonError.
     """
     screen = screen or Quiet()
     if max_kib is None and max_drop is None:
         max_drop = DEFAULT_DROP
     _check_limits(max_kib, max_drop, minutes, epochs)
     begun = start_from(folder, model, width, image, start, seed, on_bad, screen)
+    wide = None if teacher is None else _wider(begun, teacher, seed)
     where = pick_device(device)
     identity = {
         "data": begun.images.key, "start": weights_digest(begun.classifier), "max_kib": max_kib, "max_drop": max_drop,
-        "minutes": minutes, "epochs": epochs, "seed": seed,
+        "minutes": minutes, "epochs": epochs, "seed": seed, **({"teacher": teacher} if teacher else {}),
     }  # fmt: skip
     title = begun.images.card["source"]
     with Run.start("build", title, identity, out) as run:
@@ -70,21 +78,32 @@ def build(
             "from": start,
             "epochs": epochs,
             "minutes": minutes,
+            "teacher": teacher,
         }
         run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
         run.update(data=folder, seed=seed)
-        settings, tuning = _plan(run, begun, minutes, epochs, where, screen)
-        classifier = begun.classifier
+        settings, tuning = _plan(run, begun, wide, minutes, epochs, where, screen)
+        classifier, objective = begun.classifier, CROSS_ENTROPY
+        if wide is not None:
+            screen.say(f"teacher: {wide.family}, {wide.parameters:,} parameters")
+            schooling = dataclasses.replace(settings, epochs=_teacher_epochs(settings.epochs))
+            wide = trained(run, wide, begun, schooling, seed, where, screen, part="teacher")
+            objective = Objective(Teacher(wide.copy()))
         if not begun.trained:
-            classifier = trained(run, classifier, begun, settings, seed, where, screen)
-        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
-        points, rows = _climb(pipeline, ladder(tuning), screen)
-        chosen, met = choose(rows[1:], max_kib, max_drop)
+            classifier = trained(run, classifier, begun, settings, seed, where, screen, objective)
+        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen, wide)
+        points, rows = _climb(pipeline, ladder(tuning, "parent" if wide is None else "wide"), screen)
+        _, guess = largest_class(begun.images.validation.labels)
+        chosen, met = choose(rows[1:], max_kib, max_drop, guess)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
-        sentence = verdict(file.name, row)
+        sentence = verdict(file.name, row, begun.images)
         if not met:
-            sentence += f". No recipe of the ladder met {_limit(max_kib, max_drop)} on validation; this is the nearest"
+            sentence += (
+                f". No recipe of the ladder met {_limit(max_kib, max_drop)} and was better than one class for all "
+                f"({100 * guess:.1f} %) on validation; this is the nearest"
+            )
+        met = met and is_useful(row, begun.images.test)
         if not met and max_drop is not None:
             advice = worst_layers(layer_table(pipeline.parent.classifier, begun.images.validation))
             screen.say(advice)
@@ -106,9 +125,9 @@ def build(
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
-def ladder(tune: str) -> list[list[str]]:
-    """The recipes, from the largest file to the smallest; the float network teaches where they tune."""
-    tune = f"{tune},teacher=parent"
+def ladder(tune: str, teacher: str) -> list[list[str]]:
+    """The recipes, from the largest file to the smallest; the teacher helps where they tune."""
+    tune = f"{tune},teacher={teacher}"
     return [
         ["quant=w8a8", "code=range"],
         ["quant=w6a8", "code=range"],
@@ -118,8 +137,9 @@ def ladder(tune: str) -> list[list[str]]:
     ]
 
 
-def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | None) -> tuple[int, bool]:
-    """The row to keep, judged on validation, and whether it meets the limits.
+def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | None, guess: float) -> tuple[int, bool]:
+    """The row to keep, judged on validation, and whether it meets the limits and beats `guess` (the share of the
+    largest class) by more than noise.
 
     With a size limit only: of those that fit and are at most a standard error less accurate than the best one, the
     closest to the float network (KL tells apart what so few images cannot). Else the smallest whose drop is allowed.
@@ -130,7 +150,7 @@ def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | 
     indices = range(len(rows))
     fitting = [i for i in indices if rows[i]["size_bytes"] <= most]
     close = [i for i in indices if rows[i]["top1_change"] >= least - 1e-12]
-    both = [i for i in fitting if i in close]
+    both = [i for i in fitting if i in close and rows[i]["top1_low"] > guess]
     if both and max_drop is None:
         best = max(rows[i]["top1"] for i in both)
         noise = math.sqrt(best * (1 - best) / rows[0]["images"])
@@ -167,8 +187,29 @@ def _climb(pipeline: Pipeline, recipes: list[list[str]], screen: Screen) -> tupl
     return points, rows
 
 
+def _wider(begun: Start, times: float, seed: int) -> Classifier:
+    """The teacher before its training: the same family, so many times as wide. Raises ModelError."""
+    if not 1 < times <= 16:
+        raise ModelError(
+            f"--teacher {times:g} is not possible", "use more than 1, at most 16 times the width: --teacher 4"
+        )
+    given = begun.classifier
+    options = {**given.options, "width": times * given.options.get("width", 1.0)}
+    return fresh(given.family, options, given.input, given.classes, seed)
+
+
+def _teacher_epochs(epochs: int) -> int:
+    return max(1, round(TEACHER_EPOCHS * epochs))
+
+
 def _plan(
-    run: Run, begun: Start, minutes: float, epochs: int | None, device: str, screen: Screen
+    run: Run,
+    begun: Start,
+    wide: Classifier | None,
+    minutes: float,
+    epochs: int | None,
+    device: str,
+    screen: Screen,
 ) -> tuple[Settings, str]:
     """How many epochs to train, and the step that tunes; decided once for a run and kept in run.json."""
     plan = run.info.get("plan")
@@ -176,26 +217,34 @@ def _plan(
         if epochs is not None:
             plan = {"epochs": epochs, "tune": f"tune={max(1, epochs // 4)}", "precision": "32-true"}
         else:
-            settings = training_settings(1, None, 128, "32-true")
-            precision = pick_precision(begun.classifier, settings.batch, device)
-            started = time.perf_counter()
-            seconds = step_seconds(begun.classifier, settings.batch, device, precision == "bf16-mixed")
-            epoch = 1.15 * seconds * steps_per_epoch(len(begun.images.train), settings.batch)
-            left = minutes * 60 - (time.perf_counter() - started)
-            share = TRAIN_SHARE if not begun.trained else 0.0
-            float_step = step_seconds(begun.classifier, settings.batch, device, False)
-            tune_epoch = 2.0 * float_step * steps_per_epoch(len(begun.images.train), settings.batch)
-            plan = {
-                "epochs": max(1, min(200, int(share * left / epoch))),
-                "tune": _tune_step((TRAIN_SHARE + TUNE_SHARE - share) * left / TUNES / tune_epoch),
-                "precision": precision,
-            }
+            plan = _timed_plan(begun, wide, minutes, device)
         run.update(plan=plan)
     screen.say(
         f"plan: {plan['epochs']} epochs of training, {plan['tune']} on each lower step of the ladder, "
         f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
     )
     return training_settings(plan["epochs"], None, 128, plan["precision"]), plan["tune"]
+
+
+def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: str) -> dict[str, Any]:
+    """The epochs that fit into the minutes, from the time of single steps measured here."""
+    batch, started = training_settings(1, None, 128, "32-true").batch, time.perf_counter()
+    precision = pick_precision(begun.classifier, batch, device)
+    half = precision == "bf16-mixed"
+    steps = steps_per_epoch(len(begun.images.train), batch)
+    step = 1.15 * step_seconds(begun.classifier, batch, device, half)
+    tune_step = 2.0 * step_seconds(begun.classifier, batch, device, False)
+    if wide is not None:
+        schooling, lesson = (step_seconds(wide, batch, device, h) for h in (half, False))
+        step += 1.15 * (TEACHER_EPOCHS * schooling + lesson / 3)  # a third: it answers only
+        tune_step += lesson / 3
+    left = minutes * 60 - (time.perf_counter() - started)
+    share = TRAIN_SHARE if not begun.trained else 0.0
+    return {
+        "epochs": max(1, min(200, int(share * left / step / steps))),
+        "tune": _tune_step((TRAIN_SHARE + TUNE_SHARE - share) * left / TUNES / tune_step / steps),
+        "precision": precision,
+    }
 
 
 def _tune_step(epochs: float) -> str:

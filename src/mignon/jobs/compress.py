@@ -85,7 +85,7 @@ def compress(
             point = pipeline.apply(point, text)
             rows.append(pipeline.row(point, images.test))
         file, row = pipeline.finish(point)
-        sentence = verdict(file.name, row)
+        sentence = verdict(file.name, row, images)
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
     return Result(str(run.folder), str(file), sentence, True, rows, list(screen.warnings))

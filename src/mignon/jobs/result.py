@@ -4,6 +4,9 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
+from mignon.data.imageset import ImageSet, Split
+from mignon.measure.statistics import largest_class
+
 
 @dataclass
 class Result:
@@ -29,8 +32,13 @@ class Result:
         }
 
 
-def verdict(name: str, row: dict[str, Any]) -> str:
-    """The sentence of the design, from a row on the decoded file."""
+def is_useful(row: dict[str, Any], split: Split) -> bool:
+    """Whether a row beats the answer "always the largest class" on its split by more than noise (Wilson, 95 %)."""
+    return row["top1_low"] > largest_class(split.labels)[1]
+
+
+def verdict(name: str, row: dict[str, Any], images: ImageSet) -> str:
+    """The sentence of the design, from a row on the decoded file and the images that it was measured on."""
     points = 100 * row["top1_change"]
     if row["lost"] == row["gained"] == 0:
         change = "the same images as the float network"
@@ -40,10 +48,17 @@ def verdict(name: str, row: dict[str, Any]) -> str:
         change = f"{abs(points):.1f} points {side} the float network ({noise})"
         if row["lost"] == row["gained"]:
             change = f"as many as the float network ({noise})"
+    split = next(part for part in images.splits if part.name == row["split"])
+    largest, share = largest_class(split.labels)
+    useless = (
+        ""
+        if is_useful(row, split)
+        else f". That is no better than always answering {images.classes[largest]} ({100 * share:.1f} %)"
+    )
     return (
         f"{name}: {row['size_bytes']:,} bytes, {row['ratio']:.1f}x smaller than float32; "
         f"{100 * row['top1']:.1f} % of the {row['images']:,} {row['split']} images right, {change}; "
-        "decoded from the file and measured"
+        f"decoded from the file and measured{useless}"
     )
 
 

@@ -2,13 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from mignon.classifier import Classifier, save_safetensors
 from mignon.errors import ModelError, RunError
 from mignon.jobs.pipeline import Pipeline, weights_digest
 from mignon.jobs.result import Result, command_line, verdict
-from mignon.jobs.start import start_from, training_settings
+from mignon.jobs.start import Start, start_from, training_settings
 from mignon.progress import Quiet, Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
@@ -81,7 +80,7 @@ def train(
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)
         file, row = pipeline.finish(pipeline.parent)
-        sentence = verdict(file.name, row)
+        sentence = verdict(file.name, row, begun.images)
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
     return Result(str(run.folder), str(file), sentence, True, [row], list(screen.warnings))
@@ -90,18 +89,23 @@ def train(
 def trained(
     run: Run,
     classifier: Classifier,
-    begun: Any,
+    begun: Start,
     settings: Settings,
     seed: int,
     device: str,
     screen: Screen,
     objective: Objective = CROSS_ENTROPY,
+    part: str = "",
 ) -> Classifier:
-    """The trained network of this run: read back when it is finished, else trained from its last checkpoint on."""
+    """The trained network of this run: read back when it is finished, else trained from its last checkpoint on.
+
+    `part` names a network beside that of the run (a teacher); it is kept in a folder of that name.
+    """
     from mignon.classifier import load_safetensors
 
-    path = run.folder / "model.safetensors"
-    if path.exists() and run.info.get("trained") == asdict(settings):
+    folder = run.folder / part
+    path, key = folder / "model.safetensors", f"trained {part}".strip()
+    if path.exists() and run.info.get(key) == asdict(settings):
         return load_safetensors(path)
     run.update(status="training")
     fitted = fit(
@@ -111,12 +115,13 @@ def trained(
         settings,
         seed=seed,
         device=device,
-        folder=run.folder,
+        folder=folder,
         screen=screen,
         objective=objective,
         choose_from=1,
     )
     save_safetensors(fitted.classifier, path)
-    run.update(history=fitted.history, best_epoch=fitted.best_epoch, trained=asdict(settings))
-    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    about = {} if part else {"history": fitted.history, "best_epoch": fitted.best_epoch}
+    run.update(**about, **{key: asdict(settings)})
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return fitted.classifier

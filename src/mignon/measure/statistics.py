@@ -17,6 +17,12 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def largest_class(labels: np.ndarray) -> tuple[int, float]:
+    """The class that most labels have, and its share: what always answering it would get right."""
+    counts = np.bincount(labels)
+    return int(counts.argmax()), float(counts.max() / len(labels))
+
+
 def mcnemar(lost: int, gained: int) -> float:
     """Exact two-sided p of a paired change (McNemar 1947): the flips are fair coins under "no change"."""
     flips, few = lost + gained, min(lost, gained)

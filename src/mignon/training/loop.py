@@ -58,7 +58,7 @@ def learning_rate(step: int, total: int, settings: Settings) -> float:
 
 def augment_for(spec: InputSpec) -> Augment:
     """Crop by an eighth of the side; flip color pictures only (grey ones are often signs that must not be mirrored)."""
-    return Augment(pad=spec.height // 8, flip=spec.channels == 3)
+    return Augment(shift=spec.height // 8, flip=spec.channels == 3)
 
 
 def optimizer_for(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
