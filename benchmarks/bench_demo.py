@@ -1,6 +1,15 @@
-"""`mignon demo` with ten seeds: wall time, bytes, top-1 on the 450 test digits."""
+"""`mignon demo` with ten seeds on three instruction sets: top-1 on the 450 test digits, bytes, seconds.
 
+Everything is chosen on validation images; the figures on test are only read here.
+`python benchmarks/bench_demo.py [--seeds N] [--isa native avx2 default] [--out FILE]`; FILE gets a JSON line a run, and
+runs that it holds are not made again.
+"""
+
+import argparse
 import json
+import os
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -9,32 +18,76 @@ from pathlib import Path
 
 from common import bar
 
-program = Path(sys.executable).with_name("mignon")
-met = True
-print("| seed | file | bytes | float top-1 | top-1 | seconds |\n|---|---|---|---|---|---|")
-tops, sizes, times = [], [], []
-for seed in range(10):
+PROGRAM = Path(sys.executable).with_name("mignon")
+ISA = {
+    "native": {},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+}
+
+
+def demo(isa: str, seed: int) -> dict:
+    """One run of the program: what it chose and what that measures."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
-            [program, "demo", "--seed", str(seed), "--out", f"{folder}/run", "--json"], capture_output=True, text=True
-        )
-        seconds = time.perf_counter() - started
+            [PROGRAM, "demo", "--seed", str(seed), "--out", f"{folder}/run", "--json"],
+            capture_output=True, text=True, env=os.environ | ISA[isa],
+        )  # fmt: skip
+        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         result = json.loads(done.stdout)
-        size = Path(result["file"]).stat().st_size
         row, parent = result["rows"][-1], result["rows"][-2]
+        size = Path(result["file"]).stat().st_size
         assert size == row["size_bytes"] and row["split"] == "test" and done.returncode == 0
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "isa": isa, "seed": seed, "chosen": row["step"], "bytes": size, "float": parent["top1"], "top1": row["top1"],
+        "seconds": seconds, "cpu_seconds": cpu,
+    }  # fmt: skip
+
+
+def main() -> bool:
+    """Print a line a run and the summary of each instruction set; whether all bars are met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--isa", nargs="+", choices=ISA, default=list(ISA))
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    kept = asked.out.read_text().splitlines() if asked.out and asked.out.exists() else []
+    runs = {(run["isa"], run["seed"]): run for run in map(json.loads, kept)}
+    print(
+        "| instructions | seed | file | bytes | float top-1 | top-1 | seconds | CPU s |\n|---|---|---|---|---|---|---|---|"
+    )
+    for isa in asked.isa:
+        for seed in range(asked.seeds):
+            run = runs.get((isa, seed)) or demo(isa, seed)
+            if (isa, seed) not in runs and asked.out:
+                with asked.out.open("a") as file:
+                    file.write(json.dumps(run) + "\n")
+            runs[isa, seed] = run
+            print(
+                f"| {isa} | {seed} | {run['chosen']} | {run['bytes']:,} | {100 * run['float']:.2f} % | "
+                f"{100 * run['top1']:.2f} % | {run['seconds']:.0f} | {run['cpu_seconds']:.0f} |",
+                flush=True,
+            )
+    met = True
+    print(
+        "\n| instructions | runs | median top-1 | lowest to highest | bytes | seconds | CPU s |\n|---|---|---|---|---|---|---|"
+    )
+    for isa in asked.isa:
+        found = [runs[isa, seed] for seed in range(asked.seeds)]
+        tops, sizes, times, cpu = ([run[key] for run in found] for key in ("top1", "bytes", "seconds", "cpu_seconds"))
         print(
-            f"| {seed} | {row['step']} | {size:,} | {100 * parent['top1']:.2f} % | {100 * row['top1']:.2f} % | "
-            f"{seconds:.0f} |",
-            flush=True,
+            f"| {isa} | {len(found)} | {100 * statistics.median(tops):.2f} % | {100 * min(tops):.2f} to "
+            f"{100 * max(tops):.2f} % | {min(sizes):,} to {max(sizes):,} | {min(times):.0f} to {max(times):.0f} | "
+            f"{min(cpu):.0f} to {max(cpu):.0f} |"
         )
-        tops.append(row["top1"])
-        sizes.append(size)
-        times.append(seconds)
-met &= bar("seed 0, wall time", times[0], 90, unit=" s")
-met &= bar("seed 0, top-1", 100 * tops[0], 97, at_most=False, unit=" %")
-met &= bar("seed 0, file", sizes[0], 3072, unit=" bytes")
-met &= bar("ten seeds, lowest top-1", 100 * min(tops), 97, at_most=False, unit=" %")
-met &= bar("ten seeds, largest file", max(sizes), 3072, unit=" bytes")
-sys.exit(not met)
+        met &= bar(f"{isa}: median top-1", 100 * statistics.median(tops), 98.7, at_most=False, unit=" %")
+        met &= bar(f"{isa}: lowest top-1", 100 * min(tops), 98.0, at_most=False, unit=" %")
+        met &= bar(f"{isa}: largest file", max(sizes), 1536, unit=" bytes")
+        met &= bar(f"{isa}: longest run", max(times), 90, unit=" s")
+    return met
+
+
+if __name__ == "__main__":
+    sys.exit(not main())

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import mignon
+from mignon.data.cache import open_images
+from mignon.data.look import neutral_spec
 from mignon.cli.start import run
 from mignon.cli.verbs import app
 from mignon.jobs.build import choose
@@ -40,13 +42,14 @@ def test_the_last_row_is_what_the_file_measures_on_test(built):
     assert Path(built.file).stat().st_size == row["size_bytes"] <= 3 * 1024
     again = mignon.evaluate(built.file, data="digits").rows[0]
     assert again["top1"] == row["top1"] and again["size_bytes"] == row["size_bytes"]
-    assert built.verdict == verdict("model.mgn", row)
+    images = open_images("digits", neutral_spec(8, 1))
+    assert built.verdict == verdict("model.mgn", row, images)
 
 
 def test_every_choice_is_made_on_validation(built):
     ladder = [row for row in built.rows if row["split"] == "validation"]
     assert len(ladder) == 6 and sum(row["split"] == "test" for row in built.rows) == 2
-    index, met = choose(ladder[1:], 3, None)
+    index, met = choose(ladder[1:], 3, None, 0.2)
     assert met and ladder[1 + index]["step"] == built.rows[-1]["step"] == built.best
 
 
@@ -125,7 +128,7 @@ def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
 
 
 def test_a_missed_drop_names_the_layers_that_suffer_most(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune, teacher: [["quant=w2,round=nearest", "code=range"]])
+    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune: [["quant=w2,round=nearest", "code=range"]])
     out = str(tmp_path / "missed")
     assert run(["build", "digits", "--max-drop", "0", "--epochs", "3", "--out", out]) == 3
     said = capsys.readouterr()
@@ -197,6 +200,21 @@ def test_starting_from_given_weights_trains_nothing(built, tmp_path):
     result = mignon.build("digits", start=model, epochs=4, max_kib=3, out=tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert result.rows[0]["top1"] == built.rows[0]["top1"]
+
+
+def test_a_wider_teacher_is_trained_first_and_once(built, tmp_path, capsys):
+    from mignon.classifier import load_safetensors
+
+    command = ["build", "digits", "--max-kib", "3", "--epochs", "5", "--teacher", "2", "--out", str(tmp_path / "run")]
+    assert run([*command, "--json"]) == 0
+    said = capsys.readouterr().err
+    assert "teacher: digits-cnn" in said and said.count("epoch 2/2") == 1 and said.count("epoch 5/5") == 1
+    teacher = load_safetensors(tmp_path / "run" / "teacher" / "model.safetensors")
+    assert teacher.options == {"width": 2.0}
+    assert "--teacher 2" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
+    assert run(command) == 0 and "epoch 2/2" not in capsys.readouterr().err
+    assert run(["build", "digits", "--teacher", "0.5"]) == 2
+    assert "--teacher 4" in capsys.readouterr().err
 
 
 def test_show_knows_networks_and_files(built):

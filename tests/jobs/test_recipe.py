@@ -55,7 +55,7 @@ def test_the_table_of_training_is_read(tmp_path):
         ('steps = ["quant=w8a8"]\n[train]\nmodel = "digits-cnn"\nepochs = 2.5', "whole number", "5"),
         ('steps = ["quant=w8a8"]\n[train]\nmodel = "digits-cnn"\nepochs = 0', "epochs = 0", "epochs = 30"),
         ('steps = ["quant=w8a8"]\n[train]\nmodel = "digits"', "'digits'", "digits-cnn"),
-        ('steps = ["quant=w8a8"]\n[train]\nmodel = "digits-cnn"\nlr = -1.0', "--lr -1", "--lr 0.1"),
+        ('steps = ["quant=w8a8"]\n[train]\nmodel = "digits-cnn"\nlr = -1.0', "lr = -1", "lr = 0.2"),
         ('steps = ["quan=w8a8"]\n[train]\nmodel = "digits-cnn"', "'quan'", "did you mean 'quant'"),
         ('steps = ["quant=w8a8"]', "no model is given", "MODEL"),
     ],

@@ -134,7 +134,7 @@ def test_a_checkpoint_brings_everything_back(run, tiny_classifier, tmp_path, sha
 
 @pytest.mark.parametrize("recipe", ["cluster=8", "cluster=8,shared=true", "prune=0.6 cluster=8,shared=true"])
 def test_tune_moves_centroids_and_leaves_indices_and_zeros(run, tiny_classifier, recipe):
-    before, after = run(recipe, tiny_classifier), run(f"{recipe} tune=1", tiny_classifier)
+    before, after = run(recipe, tiny_classifier), run(f"{recipe} tune=4,lr=0.1", tiny_classifier)
     moved = False
     for a, b in zip(rules(before), rules(after)):
         assert torch.equal(a.index, b.index)

@@ -24,7 +24,7 @@ from mignon.training.objective import Objective, Teacher
 from mignon.training.settings import Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
-TUNES = 2  # tune steps on the ladder
+TUNES, MOST_TUNE = 2, 20  # tune steps on the ladder, epochs of one at most
 TEACHER_EPOCHS = 0.4  # of those of the network itself
 DEFAULT_DROP = 1.0  # points, when no limit is given
 
@@ -53,7 +53,7 @@ def build(
     `max_drop`: the smallest file at most so many points below the float network (default 1.0); both: both must hold.
     `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point meets the limit and beats
     one class for all by more than noise, the nearest one is kept and `limit_met` is false. `teacher`: first train a
-    network so many times as wide, from which this one and all its tunes learn. Raises MignonError.
+    network so many times as wide, from which this one learns. Raises MignonError.
     """
     screen = screen or Quiet()
     if max_kib is None and max_drop is None:
@@ -91,8 +91,8 @@ def build(
             objective = Objective(Teacher(wide.copy()))
         if not begun.trained:
             classifier = trained(run, classifier, begun, settings, seed, where, screen, objective)
-        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen, wide)
-        points, rows = _climb(pipeline, ladder(tuning, "parent" if wide is None else "wide"), screen)
+        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
+        points, rows = _climb(pipeline, ladder(tuning), screen)
         _, guess = largest_class(begun.images.validation.labels)
         chosen, met = choose(rows[1:], max_kib, max_drop, guess)
         point, label = points[chosen], rows[1 + chosen]["step"]
@@ -125,9 +125,13 @@ def build(
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
-def ladder(tune: str, teacher: str) -> list[list[str]]:
-    """The recipes, from the largest file to the smallest; the teacher helps where they tune."""
-    tune = f"{tune},teacher={teacher}"
+def ladder(tune: str) -> list[list[str]]:
+    """The recipes, from the largest file to the smallest; the float network teaches where they tune.
+
+    It does so after it was taught by a wider one too: on the digits (three seeds) the cross-entropy on validation is
+    0.024 where the float network teaches and 0.037 where the wider one does.
+    """
+    tune = f"{tune},teacher=parent"
     return [
         ["quant=w8a8", "code=range"],
         ["quant=w6a8", "code=range"],
@@ -215,7 +219,7 @@ def _plan(
     plan = run.info.get("plan")
     if plan is None:
         if epochs is not None:
-            plan = {"epochs": epochs, "tune": f"tune={max(1, epochs // 4)}", "precision": "32-true"}
+            plan = {"epochs": epochs, "tune": f"tune={max(1, min(MOST_TUNE, epochs // 4))}", "precision": "32-true"}
         else:
             plan = _timed_plan(begun, wide, minutes, device)
         run.update(plan=plan)
@@ -236,8 +240,7 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
     tune_step = 2.0 * step_seconds(begun.classifier, batch, device, False)
     if wide is not None:
         schooling, lesson = (step_seconds(wide, batch, device, h) for h in (half, False))
-        step += 1.15 * (TEACHER_EPOCHS * schooling + lesson / 3)  # a third: it answers only
-        tune_step += lesson / 3
+        step += 1.15 * (TEACHER_EPOCHS * schooling + lesson / 3)  # a third of a step: it only answers
     left = minutes * 60 - (time.perf_counter() - started)
     share = TRAIN_SHARE if not begun.trained else 0.0
     return {
@@ -248,8 +251,8 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
 
 
 def _tune_step(epochs: float) -> str:
-    """At most 20 epochs; a part of one when there is time for no more."""
-    return f"tune={min(20, int(epochs))}" if epochs >= 1 else f"tune=1,share={max(0.02, round(epochs, 2)):g}"
+    """A part of an epoch when there is time for no more."""
+    return f"tune={min(MOST_TUNE, int(epochs))}" if epochs >= 1 else f"tune=1,share={max(0.02, round(epochs, 2)):g}"
 
 
 def _check_limits(max_kib: float | None, max_drop: float | None, minutes: float, epochs: int | None) -> None:

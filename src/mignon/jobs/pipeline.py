@@ -37,20 +37,10 @@ class Point:
 class Pipeline:
     """Applies steps to a parent and measures rows against it; nothing that the run folder holds is computed again."""
 
-    def __init__(
-        self,
-        run: Run,
-        parent: Classifier,
-        images: ImageSet,
-        seed: int,
-        device: str,
-        screen: Screen,
-        wide: Classifier | None = None,
-    ):
+    def __init__(self, run: Run, parent: Classifier, images: ImageSet, seed: int, device: str, screen: Screen):
         check_classes(parent, images)
         self.run, self.images, self.seed, self.device, self.screen = run, images, seed, device, screen
         parent = dataclasses.replace(parent, coder="packed") if not parent.recipe else parent
-        self.wide = wide
         self.parent = Point(parent, digest(weights_digest(parent), images.key, seed), "float")
         if parent.recipe:
             self.parent = dataclasses.replace(self.parent, step=" ".join(parent.recipe))
@@ -87,9 +77,7 @@ class Pipeline:
         )
 
     def load(self, name: str) -> Classifier:
-        """The network that a step names: by path, `parent`, where the recipe started, or `wide`, which taught that."""
-        if name == "wide" and self.wide is not None:
-            return self.wide
+        """The network that a step names: by path, or `parent`, where the recipe started."""
         return self.parent.classifier if name == "parent" else load(name)
 
     def file(self, point: Point) -> tuple[bytes, Classifier]:

@@ -29,7 +29,7 @@ class Context:
     seed: int
     device: str
     screen: Screen
-    load: Callable[[str], Classifier]  # by path; `parent`: what the recipe started from; `wide`: what taught that
+    load: Callable[[str], Classifier]  # by path, or `parent`: the network that the recipe started from
     folder: Path  # where a long step may keep what it needs to go on; after it only history.json files stay
 
 

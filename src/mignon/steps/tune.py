@@ -24,10 +24,10 @@ class Tune(Step):
     `clip`: a gradient longer than this is shortened to it. Gradients of a network that begins far from where it was
     (just pruned or quantized) and is sure of its answers are 10 to 4,000 long, those of one that is settling below 1:
     with `clip` one rate serves both (digits, head times 1, 10, 100: 92.6, 94.4, 92.2 %; without: 93.7, 22.3 %, start).
-    `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, `parent`,
-    the network that the recipe started from, or `wide`, which taught that in a build; `temperature`, `weight`,
-    `features`: see training/objective.py. `scales`: the scales of integer grids are trained too (LSQ). `terms`: further
-    terms of the loss, see training/terms.py: `terms=cor:1e-5+nuclear:1`.
+    `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
+    `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
+    `scales`: the scales of integer grids are trained too (LSQ). `terms`: further terms of the loss, see
+    training/terms.py: `terms=cor:1e-5+nuclear:1`.
     """
 
     epochs: int = same(Settings, "epochs", MISSING)
