@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import mignon
-from mignon.data.cache import open_images
-from mignon.data.look import neutral_spec
 from mignon.cli.start import run
 from mignon.cli.verbs import app
+from mignon.data.cache import open_images
+from mignon.data.look import neutral_spec
 from mignon.jobs.build import choose
 from mignon.jobs.result import verdict
 
