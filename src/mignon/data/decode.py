@@ -101,7 +101,7 @@ def _hashed(file: Any) -> tuple[str, BinaryIO]:
     if size > MAX_BYTES:
         return f"{size} bytes", file
     if size <= IN_MEMORY:
-        data = file.read(IN_MEMORY + 1)
+        data = file.read(size)
         return hashlib.sha256(data).hexdigest(), BytesIO(data)
     content = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)

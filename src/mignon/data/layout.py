@@ -50,6 +50,8 @@ def _line(reason: str, names: Sequence[str]) -> str:
 
 def printable(name: str) -> str:
     """File names may be any bytes: those that are not UTF-8 become a mark, control characters their number."""
+    if name.isprintable():
+        return name
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in text)
 
@@ -254,7 +256,7 @@ def one_name(name: str) -> str:
 
 def _one_name_a_class(layout: Layout) -> Layout:
     spellings: dict[str, set[str]] = defaultdict(set)
-    for _, label, _ in layout.chosen:
+    for label in {label for _, label, _ in layout.chosen}:
         if printable(label) != label:
             raise DataError(
                 f"the name of the class folder {printable(label)} is not UTF-8 or holds control characters",
@@ -266,5 +268,6 @@ def _one_name_a_class(layout: Layout) -> Layout:
         for name, same in spellings.items()
         if len(same) > 1
     ]
-    chosen = [(name, one_name(label), split) for name, label, split in layout.chosen]
+    names = {label: name for name, same in spellings.items() for label in same}
+    chosen = [(path, names[label], split) for path, label, split in layout.chosen]
     return replace(layout, chosen=chosen, remarks=layout.remarks + remarks)

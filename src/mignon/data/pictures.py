@@ -42,7 +42,8 @@ SUFFIXES = frozenset(
     for suffix, kind in Image.registered_extensions().items()
     if kind in {*Image.OPEN, "MPO"} - NO_PICTURES  # the decoder of JPEG opens MPO
 )
-FORMATS = tuple(kind for kind in Image.ID if kind in {Image.registered_extensions()[suffix] for suffix in SUFFIXES})
+COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # tried first
+FORMATS = (*COMMON, *{Image.registered_extensions()[suffix] for suffix in SUFFIXES} - {*COMMON, "MPO"})
 HEIC = frozenset({".heic", ".heif", ".hif"}) - SUFFIXES  # those that wait for the extra
 HEIC_HINT = "pip install 'mignon[heic]'"
 

@@ -83,7 +83,7 @@ def listing_of(tree: Tree, layout: Layout) -> Listing:
             "add a folder with images of at least one other class (for example: background)",
         )
     numbers = {name: i for i, name in enumerate(classes)}
-    paths = [tree.root / name for name, _, _ in layout.chosen]
+    paths = [os.path.join(tree.root, name) for name, _, _ in layout.chosen]
     stats = [tree.files[name] for name, _, _ in layout.chosen]
     stamp = digest(
         str(tree.root),
@@ -106,7 +106,7 @@ def listing_of(tree: Tree, layout: Layout) -> Listing:
     )
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: str) -> BinaryIO:
     """A regular file for reading; anything else that took its place meanwhile is refused without waiting for it."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     file = os.fdopen(descriptor, "rb")
