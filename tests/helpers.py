@@ -6,8 +6,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mignon.data.cache import open_images
+from mignon.data.look import neutral_spec
+from mignon.data.pictures import open_image, to_pixels
 from mignon.progress import Quiet
 from mignon.steps import Context
+
+SPEC = neutral_spec(16, 3)
+
+
+def opened(folder, **settings):
+    """The images of a folder at 16 x 16."""
+    return open_images(str(folder), settings.pop("spec", SPEC), **settings)
+
+
+def write(folder: Path, name: str, image: Image.Image, **options) -> Path:
+    """A picture in a folder that is made for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image.save(folder / name, **options)
+    return folder / name
+
+
+def read(path, spec=SPEC):
+    """Its pixels as the network takes them."""
+    with open_image(path) as image:
+        return to_pixels(image, spec)
 
 
 def make_pictures(root: Path, counts: dict[str, int], size: int = 16, seed: int = 0, spread: int = 150) -> Path:
