@@ -46,7 +46,7 @@ def place(tmp_path_factory):
     make_pictures(root / "large", {"cat": 20, "dog": 20})
     bomb(root / "large" / "cat" / "huge.png")
     make_pictures(root / "missing" / "train", {"cat": 20, "dog": 20})
-    make_pictures(root / "missing" / "test", {"cat": 20})
+    make_pictures(root / "missing" / "part2", {"cat": 20})
     make_pictures(root / "noval" / "val", {"cat": 20, "dog": 20})
     make_pictures(root / "noval" / "test", {"cat": 20, "dog": 20})
     (root / "notes.txt").write_text("hello")
@@ -70,7 +70,7 @@ CASES = [
     ("build {text} --on-bad fail", "note.jpg"),
     ("build {large}", "huge.png: too large"),
     ("build {allbad}", "can be opened"),
-    ("build {missing}", "'dog' has no images"),
+    ("build {missing}", "is it a split?"),
     ("build {noval}", "no train folder"),
     ("build {good} --on-bad maybe", "--on-bad maybe"),
     ("build {good} --max-kib 0", "--max-kib 0"),

@@ -138,6 +138,7 @@ def card_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     add("in two splits", "in_two_splits_count", whole)
     add("the same image", "in_two_splits", lambda groups: many([" = ".join(g) for g in groups]))
     add("left out", "bad", lambda bad: many([": ".join(str(part) for part in b) for b in bad]))
+    add("warnings", "warnings", many)
     add("notes", "notes", many)
     add("hash", "hash", str)
     return lines
