@@ -1,4 +1,4 @@
-# make demo | test | test-all | bench | install | lint; from any folder with -C; an existing environment: MIGNON_VENV
+# make demo | test | test-isa | test-all | bench | install | lint; from any folder with -C; an existing environment: MIGNON_VENV
 SHELL := /bin/bash
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 VENV := $(if $(MIGNON_VENV),$(MIGNON_VENV),$(ROOT).venv)
@@ -8,7 +8,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 RUN := cd $(ROOT) && OMP_WAIT_POLICY=passive
 
-.PHONY: demo test test-all bench install dev lint clean
+.PHONY: demo test test-isa test-all bench install dev lint clean
 
 demo: install
 	$(RUN) $(VENV)/bin/mignon demo
@@ -31,6 +31,12 @@ $(VENV)/.mignon-dev: $(VENV)/.mignon
 
 test: dev lint
 	$(RUN) $(VENV)/bin/pytest -n 2 -m "not slow"
+
+# What depends on arithmetic again, as on machines without AVX-512 and without AVX
+ISA_PARTS := tests/steps tests/mgn tests/measure tests/training tests/jobs
+test-isa: dev
+	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/pytest -n 2 -m "not slow" $(ISA_PARTS)
+	$(RUN) ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/pytest -n 2 -m "not slow" $(ISA_PARTS)
 
 test-all: dev lint
 	$(RUN) MIGNON_EXAMPLES=explore $(VENV)/bin/pytest -n 2
