@@ -13,7 +13,7 @@ import torch
 from common import bar, shared_data, unpacked
 
 from mignon import mgn
-from mignon.classifier import load_safetensors
+from mignon.checkpoint import load_safetensors
 from mignon.data.pictures import read_pixels
 from mignon.models.weights import absorb, weight_rule
 

@@ -12,7 +12,7 @@ import numpy as np
 from common import bar, shared_data, unpacked
 
 from mignon import mgn
-from mignon.classifier import load_safetensors
+from mignon.checkpoint import load_safetensors
 from mignon.models.weights import weight_rule
 
 program = Path(sys.executable).with_name("mignon")

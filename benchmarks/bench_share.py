@@ -13,7 +13,8 @@ import torch
 from common import bar, shared_data, unpacked
 
 from mignon import mgn
-from mignon.classifier import Classifier, load_safetensors
+from mignon.checkpoint import load_safetensors
+from mignon.classifier import Classifier
 from mignon.data.batches import in_order
 from mignon.data.cache import open_images
 from mignon.progress import Quiet

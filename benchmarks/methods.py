@@ -14,7 +14,7 @@ from common import bar, shared_data, unpacked
 from torch.nn import functional as F
 
 import mignon
-from mignon.classifier import load_safetensors
+from mignon.checkpoint import load_safetensors
 from mignon.data.cache import open_images
 from mignon.data.inputs import to_network
 from mignon.jobs.pipeline import Pipeline

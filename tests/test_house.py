@@ -20,6 +20,7 @@ RANKS = {
             ("rules",),
             ("models", "importing"),
             ("classifier",),
+            ("checkpoint",),
             ("mgn", "measure", "runs"),
             ("training",),
             ("steps",),

@@ -1,5 +1,15 @@
 """Everything that input can do wrong, as one line for the user and one line of what to do instead."""
 
+LONGEST = 400  # characters of a line
+
+
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """Text from anywhere as one printable line: white space folded, control characters spelled out, the middle cut."""
+    words = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)
+    half = (longest - 3) // 2
+    return line if len(line) <= longest else f"{line[:half]}...{line[-half:]}"
+
 
 class MignonError(Exception):
     """A request that cannot be met. `what` is wrong, `instead` says what to type; `exit_code` as in the design."""
@@ -7,9 +17,9 @@ class MignonError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, instead: str = ""):
-        super().__init__(what if not instead else f"{what}\n{instead}")
-        self.what = what
-        self.instead = instead
+        self.what = one_line(what)
+        self.instead = one_line(instead)
+        super().__init__(f"{self.what}\n{self.instead}" if instead else self.what)
 
 
 class DataError(MignonError):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mignon.errors import MachineError
+
+DEEPEST, DIGITS = 32, 25  # of JSON from outside
 
 
 @contextlib.contextmanager
@@ -76,6 +79,67 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+def parse_untrusted(data: bytes, most: int = 1 << 20) -> Any:
+    """The value of a JSON document from outside. Raises ValueError, in a few words, for all that is not plain JSON.
+
+    Not UTF-8, more than `most` bytes, deeper than 32, numbers that are not finite or of more than 25 digits, keys that
+    are there twice, text with half a character (an unpaired surrogate).
+    """
+    if len(data) > most:
+        raise ValueError(f"more than {most:,} bytes")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_int=_whole,
+            parse_float=_real,
+            parse_constant=_refuse,
+            object_pairs_hook=_once,
+        )
+    except RecursionError:
+        raise ValueError("too deep") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON at character {error.pos}") from None
+    layer: list[Any] = [value]
+    for _ in range(DEEPEST):
+        texts = [item for item in layer if isinstance(item, str)]
+        texts += [key for item in layer if isinstance(item, dict) for key in item]
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text with half a character") from None
+        layer = [
+            child
+            for item in layer
+            if isinstance(item, (list, dict))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not layer:
+            return value
+    raise ValueError("too deep")
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= DIGITS else _refuse(text)
+
+
+def _real(text: str) -> float:
+    value = float(text) if len(text) <= DIGITS else math.inf
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"it has the number {text[:DIGITS]}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key is there twice")
+    return values
 
 
 def digest(*parts: Any) -> str:

@@ -25,7 +25,7 @@ class Registry:
         kind: str,
         package: str,
         error: type[MignonError],
-        needs: tuple[str, ...] = ("summary",),
+        needs: tuple[str, ...] = (),
         closed: bool = False,
     ):
         self.kind = kind

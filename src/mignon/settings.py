@@ -9,8 +9,11 @@ from typing import Any
 from mignon.errors import MignonError
 
 
-def fill(cls: Any, values: dict[str, Any], error: type[MignonError], where: str) -> Any:
-    """`cls(**values)` with text turned into the field's type. Raises `error` with what is possible instead."""
+def fill(cls: Any, values: dict[str, Any], error: type[MignonError], where: str, words: bool = True) -> Any:
+    """`cls(**values)`, each of the field's type; with `words` numbers and truth may be text, as the user types them.
+
+    Raises `error` with what is possible instead.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     hints = typing.get_type_hints(cls)
     filled = {}
@@ -22,17 +25,19 @@ def fill(cls: Any, values: dict[str, Any], error: type[MignonError], where: str)
                 f"{where} has no setting {name!r}",
                 (f"did you mean {near[0]!r}? " if near else "") + f"settings: {known}",
             )
-        filled[name] = _convert(value, hints[name], error, f"{where}: {name}")
+        filled[name] = _convert(value, hints[name], error, f"{where}: {name}", words)
     missing = [n for n, f in fields.items() if n not in filled and f.default is dataclasses.MISSING]
     if missing:
         raise error(f"{where} needs a value for {missing[0]}", getattr(cls, "summary", ""))  # it ends in an example
     return cls(**filled)
 
 
-def _convert(value: Any, hint: Any, error: type[MignonError], where: str) -> Any:
+def _convert(value: Any, hint: Any, error: type[MignonError], where: str, words: bool) -> Any:
     options = [t for t in typing.get_args(hint) if t is not type(None)]
     kind = options[0] if options else hint
     try:
+        if isinstance(value, str) and kind is not str and not words:
+            raise ValueError
         if kind is bool:
             if isinstance(value, bool):
                 return value
@@ -49,10 +54,10 @@ def _convert(value: Any, hint: Any, error: type[MignonError], where: str) -> Any
             raise ValueError
         return value
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        known = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
         examples = {int: "5", float: "0.5", bool: "true", str: "a"}
         raise error(
-            f"{where} must be {words.get(kind, kind)}, not {value!r}", f"for example: {examples.get(kind, kind)}"
+            f"{where} must be {known.get(kind, kind)}, not {value!r}", f"for example: {examples.get(kind, kind)}"
         ) from None
 
 

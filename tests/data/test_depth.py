@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mignon.classifier import fresh, load_safetensors, save_safetensors
+from mignon.checkpoint import load_safetensors, save_safetensors
+from mignon.classifier import fresh
 from mignon.data.cache import open_images
 from mignon.data.inputs import InputSpec
 from mignon.data.look import neutral_spec

@@ -137,7 +137,7 @@ def test_no_lines_of_libraries_reach_the_screen(tmp_path):
 def test_predict_takes_a_folder_with_any_suffix_and_leaves_pipes(tmp_path, tiny_classifier):
     import os
 
-    from mignon.classifier import save_safetensors
+    from mignon.checkpoint import save_safetensors
 
     save_safetensors(tiny_classifier, tmp_path / "m.safetensors")
     make_pictures(tmp_path, {"p": 2})

@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mignon import mgn
-from mignon.classifier import fresh, load_safetensors, load_trunk, save_safetensors
+from mignon.checkpoint import load_safetensors, load_trunk, save_safetensors
+from mignon.classifier import fresh
 from mignon.data.inputs import InputSpec
 from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
-from mignon.importing import INTEGERS, mobilenetv2_name
+from mignon.importing.int8 import INTEGERS
+from mignon.importing.torchvision import mobilenetv2_name
 from mignon.models.weights import weight_rule
 
 NORM = ("weight", "bias", "running_mean", "running_var")

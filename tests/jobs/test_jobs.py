@@ -203,7 +203,7 @@ def test_starting_from_given_weights_trains_nothing(built, tmp_path):
 
 
 def test_a_wider_teacher_is_trained_first_and_once(built, tmp_path, capsys):
-    from mignon.classifier import load_safetensors
+    from mignon.checkpoint import load_safetensors
 
     command = ["build", "digits", "--max-kib", "3", "--epochs", "5", "--teacher", "2", "--out", str(tmp_path / "run")]
     assert run([*command, "--json"]) == 0

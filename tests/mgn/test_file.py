@@ -13,7 +13,7 @@ import torch
 from helpers import context_for
 
 from mignon import mgn
-from mignon.classifier import load_safetensors, save_safetensors
+from mignon.checkpoint import load_safetensors, save_safetensors
 from mignon.coding import MAX_PER_BYTE
 from mignon.errors import FormatError
 from mignon.mgn.layout import DICTIONARY, MAGIC, deflate

@@ -255,7 +255,8 @@ def test_dropout_is_nothing_in_evaluation_and_needs_no_memory():
 
 
 def test_given_weights_load_and_trunks_say_what_to_type(shared_data):
-    from mignon.classifier import fresh, load_safetensors, load_trunk
+    from mignon.checkpoint import load_safetensors, load_trunk
+    from mignon.classifier import fresh
     from mignon.data.look import neutral_spec
 
     for name in ("resnet20-cifar10", "resnet20-cifar10-jpeg", "mobilenetv2-035-cifar10-jpeg"):

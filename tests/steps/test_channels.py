@@ -10,7 +10,8 @@ from helpers import context_for
 from torch import nn
 
 from mignon import mgn
-from mignon.classifier import fresh, load_safetensors, save_safetensors
+from mignon.checkpoint import load_safetensors, save_safetensors
+from mignon.classifier import fresh
 from mignon.data.look import neutral_spec
 from mignon.errors import FormatError, ModelError, RecipeError
 from mignon.measure.cost import layers

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mignon import mgn
-from mignon.classifier import load_safetensors, save_safetensors
+from mignon.checkpoint import load_safetensors, save_safetensors
 from mignon.coding.forms import entropy_bits
 from mignon.errors import RecipeError
 from mignon.models.weights import weight_rule

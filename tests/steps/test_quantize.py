@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mignon import mgn
-from mignon.classifier import fresh, rebuild
+from mignon.checkpoint import rebuild
+from mignon.classifier import fresh
 from mignon.data.inputs import InputSpec
 from mignon.errors import ModelError, RecipeError
 from mignon.models.activations import STEPS as GRID_STEPS

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mignon.checkpoint import content_hash
 from mignon.classifier import Classifier, fresh
 from mignon.data.batches import steps_per_epoch
 from mignon.errors import MignonError, ModelError
-from mignon.jobs.pipeline import Pipeline, Point, weights_digest
+from mignon.jobs.pipeline import Pipeline, Point
 from mignon.jobs.result import Result, command_line, is_useful, verdict
 from mignon.jobs.sensitivity import layer_table, worst_layers
 from mignon.jobs.start import Start, start_from, training_settings
@@ -63,7 +64,7 @@ def build(
     wide = None if teacher is None else _wider(begun, teacher, seed)
     where = pick_device(device)
     identity = {
-        "data": begun.images.key, "start": weights_digest(begun.classifier), "max_kib": max_kib, "max_drop": max_drop,
+        "data": begun.images.key, "start": content_hash(begun.classifier), "max_kib": max_kib, "max_drop": max_drop,
         "minutes": minutes, "epochs": epochs, "seed": seed, **({"teacher": teacher} if teacher else {}),
     }  # fmt: skip
     title = begun.images.card["source"]

@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from mignon.classifier import save_safetensors
+from mignon.checkpoint import content_hash, save_safetensors
 from mignon.data.cache import open_images
 from mignon.errors import ModelError, RecipeError
 from mignon.jobs.load import load_with_size
-from mignon.jobs.pipeline import Pipeline, check_classes, weights_digest
+from mignon.jobs.pipeline import Pipeline, check_classes
 from mignon.jobs.recipe import Recipe, read_recipe
 from mignon.jobs.result import Result, command_line, verdict
 from mignon.jobs.start import start_from, training_settings
@@ -66,7 +66,7 @@ def compress(
         parent, images = begun.classifier, begun.images
         line = command_line("compress", data=data, recipe=recipe, seed=seed)
         name = train.model
-    settings = {"model": weights_digest(parent), "data": images.key, "steps": texts, "seed": seed}
+    settings = {"model": content_hash(parent), "data": images.key, "steps": texts, "seed": seed}
     if train is not None:
         settings["train"] = asdict(train)
     with Run.start("compress", f"{name}-{texts[0]}", settings, out) as run:

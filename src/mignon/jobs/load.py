@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from mignon import mgn
-from mignon.classifier import Classifier, load_safetensors
+from mignon.checkpoint import load_safetensors
+from mignon.classifier import Classifier
 from mignon.errors import ModelError
 from mignon.files import machine_errors
 from mignon.runs import find_run, runs_root

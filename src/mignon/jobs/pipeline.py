@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mignon import mgn
-from mignon.classifier import Classifier, load_safetensors, save_safetensors
+from mignon.checkpoint import content_hash, load_safetensors, save_safetensors
+from mignon.classifier import Classifier
 from mignon.data.imageset import ImageSet, Split
 from mignon.errors import DataError, MignonError
 from mignon.files import digest, machine_errors, write_atomic
@@ -41,7 +42,7 @@ class Pipeline:
         check_classes(parent, images)
         self.run, self.images, self.seed, self.device, self.screen = run, images, seed, device, screen
         parent = dataclasses.replace(parent, coder="packed") if not parent.recipe else parent
-        self.parent = Point(parent, digest(weights_digest(parent), images.key, seed), "float")
+        self.parent = Point(parent, digest(content_hash(parent), images.key, seed), "float")
         if parent.recipe:
             self.parent = dataclasses.replace(self.parent, step=" ".join(parent.recipe))
         self._logits: dict[tuple[str, str], np.ndarray] = {}
@@ -50,7 +51,7 @@ class Pipeline:
     def apply(self, point: Point, text: str) -> Point:
         """The next point: from the run folder when it is there, else computed and kept."""
         (step,) = parse_recipe([text], point.classifier.recipe, traits_of(point.classifier))
-        others = [weights_digest(self.load(name)) for name in step.models]
+        others = [content_hash(self.load(name)) for name in step.models]
         key = digest(point.key, write_step(step), step.version, *others)
         path = self.run.folder / "steps" / f"{key[:16]}.safetensors"
         classifier = _kept(path)
@@ -181,11 +182,6 @@ def check_classes(classifier: Classifier, images: ImageSet) -> None:
             f"the images have {len(images.classes)} ({theirs}, ...)",
             "give images with the same class folders, or train a network on these images: mignon train MODEL --data D",
         )
-
-
-def weights_digest(classifier: Classifier) -> str:
-    """A hash of all that the file of the classifier would hold."""
-    return digest(mgn.encode(dataclasses.replace(classifier, coder="packed")).hex())
 
 
 def _kept(path: Path) -> Classifier | None:

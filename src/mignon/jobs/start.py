@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mignon.classifier import Classifier, fresh, load_trunk, read_safetensors
+from mignon.checkpoint import load_trunk, with_new_head
+from mignon.classifier import Classifier, fresh
 from mignon.data.cache import check_seed, open_images
 from mignon.data.imageset import ImageSet
 from mignon.data.look import FEW_A_CLASS, Look, choose_model, choose_pixels, input_spec, look, neutral_spec
 from mignon.data.sources import scan
 from mignon.errors import ModelError
+from mignon.importing import read_tensors
 from mignon.jobs.load import load
-from mignon.jobs.pipeline import check_classes
 from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
@@ -57,10 +58,12 @@ def start_from(
         if model not in (None, given.family):
             raise ModelError(f"{weights} holds {given.family}, not {model}", "leave the model away, or --from")
         images = open_images(listing, given.input, seed, on_bad, screen)
-        check_classes(given, images)
+        if tuple(given.classes) != tuple(images.classes):
+            note = f"other classes than {weights}: a new last layer for {len(images.classes)}, all before it as given"
+            return Start(with_new_head(given, images.classes, seed), images, seen, False, (note,))
         return Start(given, images, seen, True)
     if weights is not None and model is None:
-        header, _ = read_safetensors(Path(weights))
+        header, _ = read_tensors(Path(weights))
         raise ModelError(
             f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ..."
         )
@@ -76,7 +79,7 @@ def start_from(
     images = open_images(listing, spec, seed, on_bad, screen, fit=True)
     spec = input_spec(images.train, images.input)
     if weights is not None:
-        header, _ = read_safetensors(Path(weights))
+        header, _ = read_tensors(Path(weights))
         given_input = header.get("input") or {}
         if "mean" in given_input:
             spec = dataclasses.replace(spec, mean=tuple(given_input["mean"]), std=tuple(given_input["std"]))
@@ -100,4 +103,4 @@ def training_settings(epochs: int, lr: float | None, batch: int, precision: str)
 
 def _is_trunk(weights: str | Path) -> bool:
     path = Path(weights).expanduser()
-    return path.suffix == ".safetensors" and path.is_file() and bool(read_safetensors(path)[0].get("trunk_only"))
+    return path.suffix == ".safetensors" and path.is_file() and bool(read_tensors(path)[0].get("trunk_only"))

@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from mignon.classifier import Classifier, save_safetensors
+from mignon.checkpoint import content_hash, save_safetensors
+from mignon.classifier import Classifier
 from mignon.errors import ModelError, RunError
-from mignon.jobs.pipeline import Pipeline, weights_digest
+from mignon.jobs.pipeline import Pipeline
 from mignon.jobs.result import Result, command_line, verdict
 from mignon.jobs.start import Start, start_from, training_settings
 from mignon.progress import Quiet, Screen
@@ -66,7 +67,7 @@ def train(
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[half]
     precision = precision or pick_precision(begun.classifier, batch, where)
     settings = training_settings(epochs, lr, batch, precision)
-    identity = {**request, "data": begun.images.key, "start": weights_digest(begun.classifier)}
+    identity = {**request, "data": begun.images.key, "start": content_hash(begun.classifier)}
     flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
     flags["terms"] = terms or None
     line = command_line("train", model or begun.classifier.family, data=data, **flags, seed=seed)
@@ -101,7 +102,7 @@ def trained(
 
     `part` names a network beside that of the run (a teacher); it is kept in a folder of that name.
     """
-    from mignon.classifier import load_safetensors
+    from mignon.checkpoint import load_safetensors
 
     folder = run.folder / part
     path, key = folder / "model.safetensors", f"trained {part}".strip()

@@ -1,22 +1,22 @@
 """The bytes of a `.mgn` to a Classifier; trusts nothing."""
 
-import json
-import math
 import zlib
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
 
-from mignon.classifier import Classifier, parameter_count, rebuild
+from mignon.checkpoint import check_weight, furnish, rebuild
+from mignon.classifier import Classifier, Settled
 from mignon.coding import MAX_PER_BYTE, Layout, decode_streams
 from mignon.coding.bits import Reader
-from mignon.data.inputs import InputSpec
-from mignon.errors import FormatError, MignonError, ModelError
+from mignon.errors import FormatError, MignonError
+from mignon.files import parse_untrusted
 from mignon.mgn.layout import CHECKS, DICTIONARY, MAGIC, MAX_HEADER, VERSION, fingerprint
 from mignon.mgn.settle import accumulator_scales, stored_tensors
 from mignon.models.activations import grids_of
-from mignon.models.graph import Block, blocks
+from mignon.models.graph import Block, blocks, shapes
 from mignon.models.weights import set_rule
 from mignon.registry import CODERS
 from mignon.rules import build_rule, current_spec
@@ -29,8 +29,8 @@ HEADER_KEYS = {
 OPTIONAL_KEYS = {"widths", "other_activation_bits"}
 
 
-def decode(data: bytes) -> Classifier:
-    """The settled Classifier that the file holds. Raises FormatError with one line for anything else."""
+def decode(data: bytes) -> Settled:
+    """The Classifier that the file holds. Raises FormatError with one line for anything else."""
     return _decode(data)[0]
 
 
@@ -39,7 +39,7 @@ def parts(data: bytes) -> list[tuple[str, int]]:
     return _decode(data)[1]
 
 
-def _decode(data: bytes) -> tuple[Classifier, list[tuple[str, int]]]:
+def _decode(data: bytes) -> tuple[Settled, list[tuple[str, int]]]:
     try:
         header, payload, checks, sizes = _open(data)
         return _rebuild(header, payload, checks, sizes)
@@ -72,30 +72,29 @@ def _open(data: bytes) -> tuple[dict[str, Any], bytes, bytes, list[tuple[str, in
         text = unpacker.decompress(packed, MAX_HEADER)
         if not unpacker.eof or unpacker.unused_data:
             raise FormatError("its header is too long or not whole")
-        header = json.loads(text, parse_constant=_refuse)
-    except (zlib.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"its header cannot be read ({type(error).__name__})") from None
+        header = parse_untrusted(text, MAX_HEADER)
+    except (zlib.error, ValueError) as error:
+        raise FormatError(f"its header cannot be read ({error})") from None
     if not isinstance(header, dict) or set(header) - OPTIONAL_KEYS != HEADER_KEYS:
         raise FormatError("its header has not the fields that it must have")
     sizes = [("magic, version", len(MAGIC) + 1), ("header", start - len(MAGIC) - 1)]
     return header, reader.rest(), data[-CHECKS:-4], sizes
 
 
-def _refuse(text: str) -> float:
-    raise FormatError(f"its header has the number {text}")
-
-
 def _rebuild(
     header: dict[str, Any], payload: bytes, checks: bytes, sizes: list[tuple[str, int]]
-) -> tuple[Classifier, list[tuple[str, int]]]:
+) -> tuple[Settled, list[tuple[str, int]]]:
     coder, specs, tensors = header["coder"], header["rules"], header["tensors"]
     if not isinstance(coder, str) or coder not in CODERS:
         raise FormatError("its coder is not known here")
-    if not isinstance(specs, list) or not isinstance(tensors, list) or not isinstance(header["recipe"], list):
+    if not isinstance(specs, list) or not isinstance(tensors, list):
         raise FormatError("its list of tensors is not one")
-    _check_size(header, len(payload))
-    classifier = rebuild({**header, "absorbed": True}, "the header")
+    classifier = rebuild({**header, "absorbed": True}, "its header")
     network = classifier.network
+    shapes(network, *classifier.size)  # refuses an input that is too small
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if count > MAX_PER_BYTE * (len(payload) + 1) * 2:
+        raise FormatError(f"{len(payload)} bytes cannot hold a network of {count:,} numbers")
     found = list(stored_tensors(blocks(network)))
     if len(found) != len(tensors):
         raise FormatError(f"it stores {len(tensors)} tensors, its network has {len(found)}")
@@ -129,30 +128,10 @@ def _rebuild(
             rule.connect(read)
             if isinstance(rule, Accumulator):
                 _set_scales(rule, classifier, block, module)
-            weight = rule.weight()
-            if weight.shape != rule.shape or not bool(torch.isfinite(weight).all()):
-                raise FormatError(f"{name} is not finite")
-            set_rule(module, rule, weight, tensor)
-    network.eval()
-    return classifier, sizes
-
-
-def _check_size(header: dict[str, Any], payload: int) -> None:
-    """Refuse a network that so few bytes cannot fill, before any memory is taken for it."""
-    classes, options = header["classes"], header["options"]
-    if not isinstance(classes, list) or not isinstance(options, dict) or not isinstance(header["family"], str):
-        raise FormatError("its header does not describe a network")
-    spec = InputSpec.from_dict(header["input"])
-    if math.prod((spec.height, spec.width, spec.channels)) > 1 << 24:
-        raise ModelError("its input is too large")
-    if any(not isinstance(c, str) for c in classes):
-        raise FormatError("a class name is not text")
-    widths = header.get("widths", {})
-    if not isinstance(widths, dict):
-        raise FormatError("its widths are no list of layers")
-    count = parameter_count(header["family"], options, len(classes), spec.channels, widths)
-    if count > MAX_PER_BYTE * (payload + 1) * 2:
-        raise FormatError(f"{payload} bytes cannot hold a network of {count:,} parameters")
+            check_weight(name, rule)
+            set_rule(module, rule, rule.weight(), tensor)
+    furnish(network).eval()
+    return Settled(**{f.name: getattr(classifier, f.name) for f in fields(classifier)}), sizes
 
 
 def _set_grids(grids: list, k: np.ndarray, zero: np.ndarray) -> None:

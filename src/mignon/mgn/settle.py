@@ -1,12 +1,12 @@
 """From a live Classifier to the one that a file holds: BatchNorm absorbed, every number under a rule."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 import torch
 
-from mignon.classifier import Classifier
+from mignon.classifier import Classifier, Settled
 from mignon.models.activations import STEPS, input_grid
 from mignon.models.graph import Block, blocks
 from mignon.models.reads import read_channels
@@ -19,11 +19,13 @@ from mignon.rules.scaled import Scaled
 BIAS_BITS = 16  # of biases beside whole-number weights: steps of 1/32767 of the largest one
 
 
-def settle(classifier: Classifier) -> Classifier:
-    """A copy whose numbers are exactly those that its file will hold. Settling twice changes nothing.
+def settle(classifier: Classifier) -> Settled:
+    """A copy whose numbers are exactly those that its file will hold; what is settled comes back as it is.
 
     Numbers that nothing reads (bias and gain of a channel whose every following weight is zero) become neutral.
     """
+    if isinstance(classifier, Settled):
+        return classifier
     network = absorb(classifier.network).eval()
     with torch.no_grad():
         stored = list(stored_tensors(blocks(network)))
@@ -45,7 +47,7 @@ def settle(classifier: Classifier) -> Classifier:
                 _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
             elif not torch.equal(latent, value):
                 rule.fit(latent)
-    return replace(classifier, network=network)
+    return Settled(**{**{f.name: getattr(classifier, f.name) for f in fields(classifier)}, "network": network})
 
 
 def bias_rule(network: torch.fx.GraphModule, block: Block, module: Any, bias: torch.Tensor) -> Rule:

@@ -28,7 +28,7 @@ def build(family: str, options: dict[str, Any], classes: int, channels: int) -> 
         raise ModelError(f"{classes} classes are not possible", f"give 2 to {MAX_CLASSES:,}")
     if channels not in (1, 3):
         raise ModelError(f"{channels} input channels are not possible", "use 1 (grey) or 3 (color)")
-    return fill(MODELS[family], options, ModelError, f"model {family}").build(classes, channels)
+    return fill(MODELS[family], options, ModelError, f"model {family}", words=False).build(classes, channels)
 
 
 def parse_model(text: str) -> tuple[str, dict[str, Any]]:

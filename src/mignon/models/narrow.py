@@ -152,15 +152,6 @@ def narrow(network: fx.GraphModule, widths: Mapping[str, Any], channels: int) ->
     return network.eval()
 
 
-def initialized(network: fx.GraphModule) -> fx.GraphModule:
-    """A network on the meta device, in memory, with the start values of its layers (in place)."""
-    network.to_empty(device="cpu")
-    for module in network.modules():
-        if role(module) in ("weights", "norm"):
-            module.reset_parameters()  # type: ignore[operator]
-    return network
-
-
 def _modules(network: fx.GraphModule) -> list[tuple[fx.Node, Any]]:
     modules = dict(network.named_modules())
     return [(n, modules[str(n.target)] if n.op == "call_module" else None) for n in network.graph.nodes]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mignon import mgn
-from mignon.classifier import Classifier, load_safetensors
+from mignon.checkpoint import load_safetensors
+from mignon.classifier import Classifier
 from mignon.errors import MignonError
 from mignon.files import read_json
 from mignon.models.weights import rules_of

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mignon.classifier import load_safetensors
+from mignon.checkpoint import load_safetensors
 from mignon.errors import RecipeError
 from mignon.steps.share import matching
 from mignon.steps.share.matching import CRITERIA, EPSILON, EPSILON_RULES, match

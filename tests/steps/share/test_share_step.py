@@ -8,7 +8,8 @@ import torch
 from helpers import context_for
 
 from mignon import mgn
-from mignon.classifier import fresh, load_safetensors, save_safetensors
+from mignon.checkpoint import load_safetensors, save_safetensors
+from mignon.classifier import fresh
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
 from mignon.errors import RecipeError

@@ -1,6 +1,5 @@
-"""Weights of others: their names and number forms become those of a checkpoint of ours."""
+"""Whole numbers of others: int8 weights, each tensor under one float32 scale."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,13 @@ INTEGERS = "int8 NAME.weight times float32 NAME.scale"  # `weights` of the heade
 
 
 def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors as our own checkpoints have them; those of ours come back as they are. Raises ModelError."""
-    if header.get("family") == "mobilenetv2":
-        options = header.get("options") or {}
-        if not isinstance(options, dict):
-            raise ModelError(f"{path}: the options of its network are {options!r}")
-        header = {**header, "family": "mobilenetv2-cifar", "options": {"reduction": 4, **options}}
-        tensors = {mobilenetv2_name(name): tensor for name, tensor in tensors.items()}
+    """Integers and scales as rules and streams of ours. Raises ModelError."""
     form = header.get("weights")
     if form == INTEGERS:
         return under_scales(header, tensors, path)
     if form:
         raise ModelError(f"{path} stores {form}, which cannot be imported", f"give float32 weights or {INTEGERS}")
     return header, tensors
-
-
-def mobilenetv2_name(name: str) -> str:
-    """torchvision's name of a MobileNetV2 tensor to ours: `conv` is `body`, and the projection is a part of its own."""
-    match = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.(.+)", name)
-    if match is None:
-        return re.sub(r"^classifier\.1\.", "classifier.", name)
-    number, part, rest = int(match[1]), int(match[2]), match[3]
-    project = 1 if number == 1 else 2  # the first block does not expand
-    if part >= project:
-        part, rest = project, f"{part - project}.{rest}"
-    return f"features.{number}.body.{part}.{rest}"
 
 
 def under_scales(

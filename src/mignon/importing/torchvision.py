@@ -1,0 +1,32 @@
+"""Names of torchvision (system 002 has them): MobileNetV2."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mignon.errors import ModelError
+
+
+def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The family `mobilenetv2` of a header with its names and strides becomes ours. Raises ModelError."""
+    if header.get("family") != "mobilenetv2":
+        return header, tensors
+    options = header.get("options") or {}
+    if not isinstance(options, dict):
+        raise ModelError(f"{path}: the options of its network are {options!r}")
+    header = {**header, "family": "mobilenetv2-cifar", "options": {"reduction": 4, **options}}
+    return header, {mobilenetv2_name(name): tensor for name, tensor in tensors.items()}
+
+
+def mobilenetv2_name(name: str) -> str:
+    """torchvision's name of a MobileNetV2 tensor to ours: `conv` is `body`, and the projection is a part of its own."""
+    match = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.(.+)", name)
+    if match is None:
+        return re.sub(r"^classifier\.1\.", "classifier.", name)
+    number, part, rest = int(match[1]), int(match[2]), match[3]
+    project = 1 if number == 1 else 2  # the first block does not expand
+    if part >= project:
+        part, rest = project, f"{part - project}.{rest}"
+    return f"features.{number}.body.{part}.{rest}"
