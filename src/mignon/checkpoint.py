@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, fx
 
 from mignon.classifier import Classifier, fresh
+from mignon.coding import check_streams
 from mignon.data.inputs import InputSpec
 from mignon.errors import FormatError, ModelError
 from mignon.files import write_atomic
@@ -115,12 +116,17 @@ def _fill(classifier: Classifier, specs: Any, tensors: dict[str, Tensor]) -> Non
         what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}"
         raise ModelError(f"it {what} ({len(missing)} missing, {len(extra)} too many)")
     for name, tensor in wanted.items():
-        if tensor.shape != tensors[name].shape and not name.endswith(".planes"):
+        kept = name.endswith(".planes") and tensors[name].shape[:-1] == tensor.shape[:-1]  # as many as its mask keeps
+        if tensor.shape != tensors[name].shape and not kept:
             raise ModelError(f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
     network.load_state_dict({n: _as(t, wanted[n].dtype, n) for n, t in tensors.items()}, strict=False, assign=True)
     furnish(network)
     rules = rules_of(network)
-    for rule in rules.values():
+    for name, rule in rules.items():
+        try:
+            check_streams(list(rule.streams().values()))
+        except ValueError as error:
+            raise FormatError(f"{name}: {error}") from None
         rule.check()
     connect(network)
     for name, rule in rules.items():

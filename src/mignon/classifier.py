@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from mignon.data.inputs import InputSpec, to_network
 from mignon.data.pictures import read_pixels
+from mignon.errors import ModelError
 from mignon.models import build
 from mignon.models.activations import grids_of
 from mignon.models.graph import blocks, clone, place, trace
@@ -94,15 +95,17 @@ class Classifier:
     def predict(self, images: Any) -> list[dict[str, Any]]:
         """For each path, PIL image or uint8 array (H x W or H x W x C): label, probability, all probabilities.
 
-        Raises DataError for what is no picture.
+        Raises DataError for what is no picture, ModelError when the network overflows.
         """
         from PIL import Image
 
         single = isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)
         results = []
         for item in [images] if single else images:
-            pixels = read_pixels(item, self.input)
-            scores = torch.softmax(torch.from_numpy(self.logits(pixels[None])[0]), 0).tolist()
+            logits = self.logits(read_pixels(item, self.input)[None])[0]
+            if not np.isfinite(logits).all():
+                raise ModelError("the answers of the network are not finite numbers", "get the file again")
+            scores = torch.softmax(torch.from_numpy(logits), 0).tolist()
             order = sorted(range(len(scores)), key=lambda i: -scores[i])
             results.append(
                 {

@@ -8,6 +8,7 @@ import numpy as np
 from mignon.classifier import Classifier
 from mignon.data.batches import in_order
 from mignon.data.imageset import Split
+from mignon.errors import ModelError
 from mignon.measure.cost import layers, peak_activation_bytes
 from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, second_class_probability, wilson
 from mignon.progress import Screen
@@ -56,10 +57,16 @@ class Row:
 
 
 def all_logits(classifier: Classifier, split: Split, screen: Screen, label: str) -> np.ndarray:
-    """float32 N x classes of a split."""
+    """float32 N x classes of a split. Raises ModelError when the network overflows."""
     batch = 500 if classifier.input.height * classifier.input.width <= 64 * 64 else 100
     batches = screen.track(in_order(split, batch), -(-len(split) // batch), label)
-    return np.concatenate([classifier.logits(pixels) for pixels in batches])
+    logits = np.concatenate([classifier.logits(pixels) for pixels in batches])
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            f"the answers of {classifier.family} are not finite numbers: its weights overflow",
+            "train it with a smaller rate, or get the file again",
+        )
+    return logits
 
 
 def measure(

@@ -1,7 +1,7 @@
 """The bytes of a `.mgn` to a Classifier; trusts nothing."""
 
 import zlib
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from mignon.errors import FormatError, MignonError
 from mignon.files import parse_untrusted
 from mignon.mgn.layout import CHECKS, DICTIONARY, MAGIC, MAX_HEADER, VERSION, fingerprint
 from mignon.mgn.settle import accumulator_scales, stored_tensors
-from mignon.models.activations import grids_of
+from mignon.models.activations import STEPS, ActivationGrid, grids_of
 from mignon.models.graph import Block, blocks, shapes
 from mignon.models.weights import set_rule
 from mignon.registry import CODERS
-from mignon.rules import build_rule, current_spec
+from mignon.rules import Rule, build_rule, current_spec
 from mignon.rules.accumulator import Accumulator
 from mignon.rules.scales import LARGEST_OCTAVE
 
@@ -81,62 +81,89 @@ def _open(data: bytes) -> tuple[dict[str, Any], bytes, bytes, list[tuple[str, in
     return header, reader.rest(), data[-CHECKS:-4], sizes
 
 
-def _rebuild(
-    header: dict[str, Any], payload: bytes, checks: bytes, sizes: list[tuple[str, int]]
-) -> tuple[Settled, list[tuple[str, int]]]:
-    coder, specs, tensors = header["coder"], header["rules"], header["tensors"]
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor that the file stores: where it belongs, by which rule, and its streams."""
+
+    block: Block
+    tensor: str
+    rule: type[Rule]
+    spec: dict[str, Any]
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.block.name}.{self.tensor}"
+
+    @property
+    def streams(self) -> dict[str, Layout]:
+        return self.rule.all_layouts(self.spec, self.shape)
+
+
+def _frame(header: dict[str, Any], size: int) -> tuple[Classifier, list[_Tensor], dict[str, Layout]]:
+    """The empty network of a header, its tensors, and the layout of every stream by name, in file order.
+
+    Nothing that costs memory is made for a payload of so many bytes that cannot hold it.
+    """
+    coder, specs, numbers = header["coder"], header["rules"], header["tensors"]
     if not isinstance(coder, str) or coder not in CODERS:
         raise FormatError("its coder is not known here")
-    if not isinstance(specs, list) or not isinstance(tensors, list):
+    if not isinstance(specs, list) or not isinstance(numbers, list):
         raise FormatError("its list of tensors is not one")
     classifier = rebuild({**header, "absorbed": True}, "its header")
     network = classifier.network
     shapes(network, *classifier.size)  # refuses an input that is too small
     count = sum(parameter.numel() for parameter in network.parameters())
-    if count > MAX_PER_BYTE * (len(payload) + 1) * 2:
-        raise FormatError(f"{len(payload)} bytes cannot hold a network of {count:,} numbers")
-    found = list(stored_tensors(blocks(network)))
-    if len(found) != len(tensors):
-        raise FormatError(f"it stores {len(tensors)} tensors, its network has {len(found)}")
-    rules = []
-    for (_, module, tensor), number in zip(found, tensors):
+    if count > MAX_PER_BYTE * (size + 1) * 2:
+        raise FormatError(f"{size} bytes cannot hold a network of {count:,} numbers")
+    stored = list(stored_tensors(blocks(network)))
+    if len(stored) != len(numbers):
+        raise FormatError(f"it stores {len(numbers)} tensors, its network has {len(stored)}")
+    tensors = []
+    for (block, module, tensor), number in zip(stored, numbers):
         if type(number) is not int or not 0 <= number < len(specs):
             raise FormatError("a tensor names a rule that is not there")
         spec = current_spec(specs[number])
-        rules.append((build_rule(spec), spec, tuple(getattr(module, tensor).shape)))
-    grids = grids_of(network)
-    layouts: list[Layout] = [Layout((len(grids),), "side")] * 2 if grids else []
-    names = ["activation scales", "activation zero points"] if grids else []
-    members: list[dict[str, Layout]] = []
-    for (block, _, tensor), (kind, spec, shape) in zip(found, rules):
-        members.append(kind.all_layouts(spec, shape))
-        layouts += members[-1].values()
-        names += [f"{block.name}.{tensor} {stream}" for stream in members[-1]]
-    arrays, ends = decode_streams(payload, layouts, coder)
+        tensors.append(_Tensor(block, tensor, build_rule(spec), spec, tuple(getattr(module, tensor).shape)))
+    grids = len(grids_of(network))
+    layouts = dict.fromkeys(("activation scales", "activation zero points"), Layout((grids,), "side")) if grids else {}
+    for item in tensors:
+        layouts |= {f"{item.name} {stream}": layout for stream, layout in item.streams.items()}
+    return classifier, tensors, layouts
+
+
+def layouts_of(data: bytes) -> list[Layout]:
+    """What `decode_streams` must be told of the streams of a whole, valid file."""
+    header, payload, _, _ = _open(data)
+    return list(_frame(header, len(payload))[2].values())
+
+
+def _rebuild(
+    header: dict[str, Any], payload: bytes, checks: bytes, sizes: list[tuple[str, int]]
+) -> tuple[Settled, list[tuple[str, int]]]:
+    classifier, tensors, layouts = _frame(header, len(payload))
+    arrays, ends = decode_streams(payload, list(layouts.values()), header["coder"])
     if fingerprint(header, arrays) != checks:
         raise FormatError("its content is not what its writer stored")
-    sizes += [(name, end - start) for name, start, end in zip(names, [0, *ends], ends)]
+    sizes += [(name, end - start) for name, start, end in zip(layouts, [0, *ends], ends)]
     sizes.append(("fingerprint, checksum", CHECKS))
     rest = iter(arrays)
+    grids = list(grids_of(classifier.network).values())
     if grids:
-        _set_grids(list(grids.values()), next(rest), next(rest))
+        _set_grids(grids, next(rest), next(rest))
     with torch.no_grad():
-        read = {}
-        for (block, _, tensor), (kind, spec, shape), streams in zip(found, rules, members):
-            read[f"{block.name}.{tensor}"] = kind.from_streams(spec, shape, {name: next(rest) for name in streams})
-        for (block, module, tensor), (name, rule) in zip(found, read.items()):
-            rule.connect(read)
+        rules = {t.name: t.rule.from_streams(t.spec, t.shape, {n: next(rest) for n in t.streams}) for t in tensors}
+        for item, rule in zip(tensors, rules.values()):
+            rule.connect(rules)
             if isinstance(rule, Accumulator):
-                _set_scales(rule, classifier, block, module)
-            check_weight(name, rule)
-            set_rule(module, rule, rule.weight(), tensor)
-    furnish(network).eval()
+                _set_scales(rule, classifier, item.block)
+            check_weight(item.name, rule)
+            set_rule(item.block.module, rule, rule.weight(), item.tensor)
+    furnish(classifier.network).eval()
     return Settled(**{f.name: getattr(classifier, f.name) for f in fields(classifier)}), sizes
 
 
-def _set_grids(grids: list, k: np.ndarray, zero: np.ndarray) -> None:
-    from mignon.models.activations import STEPS
-
+def _set_grids(grids: list[ActivationGrid], k: np.ndarray, zero: np.ndarray) -> None:
     for grid, step, point in zip(grids, k.tolist(), zero.tolist()):
         if abs(step) > LARGEST_OCTAVE * STEPS or not 0 <= point < 2**grid.bits:
             raise FormatError("an activation grid is out of range")
@@ -144,8 +171,8 @@ def _set_grids(grids: list, k: np.ndarray, zero: np.ndarray) -> None:
         grid.zero.fill_(point)
 
 
-def _set_scales(rule: Accumulator, classifier: Classifier, block: Block, module: torch.nn.Module) -> None:
-    scales = accumulator_scales(classifier.network, block, module)
+def _set_scales(rule: Accumulator, classifier: Classifier, block: Block) -> None:
+    scales = accumulator_scales(classifier.network, block, block.module)
     if scales is None:
         raise FormatError(f"{block.name} has a bias in accumulator units without grids")
     rule.set_scales(scales)
