@@ -36,7 +36,8 @@ from mignon.steps import Context, parse_recipe
 
 RECIPES = (
     "", "prune=0.6", "quant=w4a8", "prune=0.5 quant=w3", "cluster=16", "prune=0.5 cluster=8,shared=true",
-    "prune-channels=0.5 quant=w4a8,first=8", "quant=w3a8,per=9,affine=true", "quant-001=4,all=true", "quant-002=w8a8",
+    "prune-channels=0.5 quant=w4a8,first=8", "quant=w3a8,per=9,affine=true", "quant-linear=4,all=true",
+    "quant-symmetric=w8a8",
     "share=learned,shapes=8,length=4", "share=v2qq,eps=clamp", "equalize=2 quant=w8,per=tensor",
 )  # fmt: skip
 VALUES = [

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mignon import mgn
 from mignon.checkpoint import load_safetensors, save_safetensors
-from mignon.coding.forms import entropy_bits
 from mignon.errors import RecipeError
+from mignon.measure.forms import entropy_bits
 from mignon.models.weights import weight_rule
 from mignon.steps import parse_recipe, parse_step
 from mignon.steps.cluster.kmeans import STARTS, kmeans, nearest

@@ -299,7 +299,7 @@ def test_nothing_is_equalized_across_relu6():
 
 
 def test_system_002_is_symmetric_per_tensor(apply, trained):
-    result = apply("quant-002=w4a8", trained)
+    result = apply("quant-symmetric=w4a8", trained)
     for module, weight in zip(result.weighted().values(), trained.weights().values()):
         expected = torch.round(weight / (float(weight.abs().max()) / 7)).clamp(-8, 7)
         assert torch.equal(weight_rule(module).q.float(), expected)
@@ -308,7 +308,7 @@ def test_system_002_is_symmetric_per_tensor(apply, trained):
 
 @pytest.mark.parametrize("grid", ["source", "affine", "symmetric", "best"])
 def test_system_001_as_published_and_repaired(apply, trained, grid):
-    result = apply(f"quant-001=4,grid={grid},all=true", trained)
+    result = apply(f"quant-linear=4,grid={grid},all=true", trained)
     for module, weight in zip(result.weighted().values(), trained.weights().values()):
         low, high = float(weight.min()), float(weight.max())
         step = (high - low) / 15
@@ -328,10 +328,10 @@ def test_system_001_as_published_and_repaired(apply, trained, grid):
 
 
 def test_system_001_takes_the_layers_that_are_shared(apply):
-    rules = [weight_rule(m) for m in apply("quant-001=8").weighted().values()]
+    rules = [weight_rule(m) for m in apply("quant-linear=8").weighted().values()]
     assert [rule is not None for rule in rules] == [True, True, True, False]
     with pytest.raises(RecipeError, match="pruned"):
-        apply("prune=0.5 quant-001=8")
+        apply("prune=0.5 quant-linear=8")
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -12,7 +12,7 @@ from mignon.errors import RecipeError
 from mignon.models.activations import grids_of
 from mignon.models.weights import weight_rule
 from mignon.registry import STEPS
-from mignon.steps import TRAITS, parse_recipe, parse_step, traits_of, write_step
+from mignon.steps import TRAITS, parse_recipe, parse_step, steps_done, traits_of, write_step
 
 
 @pytest.fixture
@@ -140,13 +140,13 @@ def test_calibration_sees_training_images_only(tiny_classifier, digits, tmp_path
         ("quant=w8 prune=0.5", "integers"),
         ("cluster=8 prune=0.5", "shared values"),
         ("quant=w8 quant=w4", "already"),
-        ("quant-002=w8a8 quant=a8", "grids already"),
-        ("quant=a8 quant-002=w8a8", "grids already"),
+        ("quant-symmetric=w8a8 quant=a8", "grids already"),
+        ("quant=a8 quant-symmetric=w8a8", "grids already"),
         ("quant=a8 equalize", "ranges"),
-        ("quant-002=w8a8 prune-channels=0.5", "prune-channels before quant-002, or start"),
+        ("quant-symmetric=w8a8 prune-channels=0.5", "prune-channels before quant-symmetric, or start"),
         ("prune-nm=2:4 share", "filled again"),
         ("share prune=0.5", "whole numbers already"),
-        ("prune=0.5 quant-001=4", "use one of them only"),
+        ("prune=0.5 quant-linear=4", "use one of them only"),
         ("prune=1", "share"),
         ("prune=x", "number"),
         ("quant=8", "w8a8"),
@@ -185,3 +185,13 @@ def test_weights_are_quantized_behind_maps_that_are_on_grids_already(run, tiny_c
     assert all(
         int(a.k) == int(b.k) and a.bits == b.bits for a, b in zip(maps.values(), grids_of(both.network).values())
     )
+
+
+def test_a_recipe_in_a_file_may_have_old_names_and_steps_that_are_not_installed(tiny_classifier):
+    done = ("quant-002=w8a8", "somebody-elses=3")
+    assert [write_step(step) for step in steps_done(done)] == ["quant-symmetric=w8a8"]
+    assert parse_recipe(["tune=1"], done)
+    with pytest.raises(RecipeError, match="cannot follow quant-symmetric"):
+        parse_recipe(["quant=a8"], done)
+    with pytest.raises(RecipeError, match="there is no step"):
+        parse_recipe(["quant-002=w8"])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mignon.classifier import Classifier
-from mignon.coding.forms import FORMS, Form, best_gaps, entropy_bits
+from mignon.measure.forms import FORMS, Form, best_gaps, entropy_bits
 from mignon.models.activations import grids_of
 from mignon.models.weights import rules_of
 from mignon.rules import Rule

@@ -33,6 +33,7 @@ class Context:
     folder: Path  # where a long step may keep what it needs to go on; after it only history.json files stay
 
 
+OLD_NAMES = {"quant-001": "quant-linear", "quant-002": "quant-symmetric"}  # in files from before version 0.2
 TRAITS = ("zeros", "whole weights", "grids", "other widths")  # what a step can leave behind
 
 
@@ -147,9 +148,15 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def steps_done(texts: Sequence[str]) -> list[Step]:
+    """The steps that a file names, older names included; those that are not installed here are left out."""
+    current = [OLD_NAMES.get(name := text.partition("=")[0], name) + text[len(name) :] for text in texts]
+    return [parse_step(text) for text in current if text.partition("=")[0] in STEPS]
+
+
 def parse_recipe(texts: Sequence[str], done: Sequence[str] = (), given: Collection[str] = ()) -> list[Any]:
     """The steps, each checked against those before it, those already in the file (`done`) and traits of its network."""
-    earlier = [parse_step(text) for text in done]
+    earlier = steps_done(done)
     steps = []
     for text in texts:
         step = parse_step(text)

@@ -7,7 +7,7 @@ from mignon.classifier import Classifier
 from mignon.errors import RecipeError
 from mignon.registry import SCHEDULES, STEPS
 from mignon.settings import check_ranges, ranged, same
-from mignon.steps import Context, Step, parse_step
+from mignon.steps import Context, Step, steps_done
 from mignon.training.loop import fit
 from mignon.training.objective import Objective, Teacher
 from mignon.training.settings import Settings
@@ -85,7 +85,7 @@ class Tune(Step):
                     "give one that was trained on the same images",
                 )
             teacher = Teacher(master.copy(), self.weight, self.temperature, self.features)
-        earlier = [parse_step(text) for text in classifier.recipe]
+        earlier = steps_done(classifier.recipe)
 
         def after_epoch(tuned: Classifier, epoch: int) -> None:
             for step in earlier:

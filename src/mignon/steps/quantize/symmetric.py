@@ -28,16 +28,16 @@ from mignon.steps.quantize.layerwise import to_images, walk
 from mignon.training.device import one_thread
 
 
-@STEPS.register("quant-002")
+@STEPS.register("quant-symmetric")
 @dataclass(frozen=True)
-class Quantize002(Step):
-    """`quant-002=w8a8` as published, but for activations with ranges from training images; `w8`: they stay float."""
+class QuantizeSymmetric(Step):
+    """`quant-symmetric=w8a8`: activations get their ranges from training images; with `w8` they stay float."""
 
     widths: str
 
-    summary: ClassVar[str] = "the symmetric per-tensor scheme of system 002: quant-002=w8a8"
+    summary: ClassVar[str] = "one symmetric float32 scale a tensor, to compare with: quant-symmetric=w8a8"
     version: ClassVar[int] = 1
-    examples: ClassVar[tuple[str, ...]] = ("quant-002=w8a8", "quant-002=w4")
+    examples: ClassVar[tuple[str, ...]] = ("quant-symmetric=w8a8", "quant-symmetric=w4")
 
     def __post_init__(self) -> None:
         self.bits()
@@ -47,7 +47,10 @@ class Quantize002(Step):
         match = re.fullmatch(r"w(\d{1,2})(?:a(\d{1,2}))?", self.widths)
         found = [int(x) for x in match.groups() if x] if match else []
         if not found or not all(2 <= b <= 16 for b in found):
-            raise RecipeError(f"quant-002={self.widths} is not possible", "use quant-002=w8a8 or quant-002=w8, 2 to 16")
+            raise RecipeError(
+                f"quant-symmetric={self.widths} is not possible",
+                "use quant-symmetric=w8a8 or quant-symmetric=w8, 2 to 16",
+            )
         return found[0], found[1] if len(found) > 1 else None
 
     @property

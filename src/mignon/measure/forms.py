@@ -13,7 +13,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from mignon.coding.huffman import code_lengths
 from mignon.errors import FormatError
 
 
@@ -132,19 +131,19 @@ class Flat(Form):
 class Coo(Form):
     """One index an axis for each non-zero.
 
-    `rule` says how wide: "002" the smallest of int8 (an axis of at most 128), int16, int32, int64, as system 002 stores
-    it; "int64" always that; "trimmed" uint8 (at most 256), uint16, uint32, and none for axes of 1.
+    `rule` says how wide: "signed" the smallest of int8 (an axis of at most 128), int16, int32, int64; "int64" always
+    that; "trimmed" uint8 (at most 256), uint16, uint32, and none for axes of 1.
     """
 
     WIDTHS: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = {
-        "002": ((1 << 7, 8), (1 << 15, 16), (1 << 31, 32), (1 << 63, 64)),
+        "signed": ((1 << 7, 8), (1 << 15, 16), (1 << 31, 32), (1 << 63, 64)),
         "int64": ((1 << 63, 64),),
         "trimmed": ((1, 0), (1 << 8, 8), (1 << 16, 16), (1 << 32, 32), (1 << 63, 64)),
     }
 
-    def __init__(self, rule: str = "002"):
+    def __init__(self, rule: str = "signed"):
         self.widths = self.WIDTHS[rule]
-        self.name = "coo" if rule == "002" else f"coo {rule}"
+        self.name = "coo" if rule == "signed" else f"coo {rule}"
 
     def parts(self, shape: tuple[int, ...], entries: int) -> list[tuple[int, int]]:
         """An index for each axis."""
@@ -216,35 +215,10 @@ def best_gaps(values: np.ndarray, width: int = 8) -> Gaps:
     return Gaps(min(GAP_BITS, key=lambda b: (len(gaps) + int((gaps >> b).sum())) * (b + width)))
 
 
-def expected_fillers(density: float, bits: int) -> float:
-    """Fillers for each non-zero when zeros are independent: q / (1 - q) with q = (1 - density)^(2^bits)."""
-    q = (1 - density) ** (1 << bits)
-    return q / (1 - q)
-
-
 def entropy_bits(values: np.ndarray) -> float:
     """Order-0 entropy of all numbers together: what no code with one table can beat."""
     counts = np.unique(values, return_counts=True)[1]
     return float((counts * np.log2(counts.sum() / counts)).sum()) if counts.size else 0.0
-
-
-def position_bits(places: int, nonzeros: int) -> float:
-    """n H(p): the entropy of where the non-zeros are."""
-    return sum(c * math.log2(places / c) for c in (nonzeros, places - nonzeros) if c)
-
-
-def huffman_bits(values: np.ndarray) -> int:
-    """Bits of a Huffman code for each different number, without its table; 0 when all are equal."""
-    counts = np.unique(values, return_counts=True)[1]
-    return int((counts * code_lengths(counts)).sum()) if counts.size else 0
-
-
-def deep_compression_bytes(entries: int, biases: int, code_bits: int, gap_bits: int = 4) -> int:
-    """A layer as the published decoder of Deep Compression reads it.
-
-    uint32 count, 2^code_bits float32 centroids, float32 biases, codes, gaps, each to a whole byte.
-    """
-    return 4 + 4 * (1 << code_bits) + 4 * biases + -(-entries * code_bits // 8) + -(-entries * gap_bits // 8)
 
 
 def _fill(values: np.ndarray, places: np.ndarray, stored: np.ndarray) -> None:

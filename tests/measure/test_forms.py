@@ -7,19 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mignon.coding.forms import (
+from mignon.coding.huffman import code_lengths
+from mignon.errors import FormatError
+from mignon.measure.forms import (
     FORMS,
     Coo,
     Form,
     Gaps,
     best_gaps,
-    deep_compression_bytes,
     entropy_bits,
-    expected_fillers,
-    huffman_bits,
-    position_bits,
 )
-from mignon.errors import FormatError
 
 # System 002's MobileNetV2, CIFAR-10: shape and non-zeros of each of its 53 weights (spec 2.6).
 BLOCKS = """
@@ -32,6 +29,31 @@ BLOCKS = """
 960x1x3x3 1330,160x960x1x1 6810,960x160x1x1 6161,960x1x3x3 849,160x960x1x1 3522,960x160x1x1 4481,960x1x3x3 486,
 320x960x1x1 1676,1280x320x1x1 1652,10x1280 10137"""
 NETWORK = [(tuple(map(int, item.split()[0].split("x"))), int(item.split()[1])) for item in BLOCKS.split(",")]
+
+
+def expected_fillers(density: float, bits: int) -> float:
+    """Fillers for each non-zero when zeros are independent: q / (1 - q) with q = (1 - density)^(2^bits)."""
+    q = (1 - density) ** (1 << bits)
+    return q / (1 - q)
+
+
+def position_bits(places: int, nonzeros: int) -> float:
+    """n H(p): the entropy of where the non-zeros are."""
+    return sum(c * math.log2(places / c) for c in (nonzeros, places - nonzeros) if c)
+
+
+def huffman_bits(values: np.ndarray) -> int:
+    """Bits of a Huffman code for each different number, without its table; 0 when all are equal."""
+    counts = np.unique(values, return_counts=True)[1]
+    return int((counts * code_lengths(counts)).sum()) if counts.size else 0
+
+
+def deep_compression_bytes(entries: int, biases: int, code_bits: int, gap_bits: int = 4) -> int:
+    """A layer as the published decoder of Deep Compression reads it.
+
+    uint32 count, 2^code_bits float32 centroids, float32 biases, codes, gaps, each to a whole byte.
+    """
+    return 4 + 4 * (1 << code_bits) + 4 * biases + -(-entries * code_bits // 8) + -(-entries * gap_bits // 8)
 
 
 def synthetic():

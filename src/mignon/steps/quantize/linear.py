@@ -22,10 +22,10 @@ from mignon.rules.reference import Reference
 from mignon.steps import FLOAT_WEIGHTS, Context, Step
 
 
-@STEPS.register("quant-001")
+@STEPS.register("quant-linear")
 @dataclass(frozen=True)
-class Quantize001(Step):
-    """`quant-001=8`: the convolutions that MESS would share, at so many bits; `grid=affine` and others repair it.
+class QuantizeLinear(Step):
+    """`quant-linear=8`: the convolutions that MESS would share, at so many bits; `grid=affine` and others repair it.
 
     `all=true` takes every convolution and linear layer.
     """
@@ -34,9 +34,9 @@ class Quantize001(Step):
     grid: str = "source"
     all: bool = False
 
-    summary: ClassVar[str] = "the linear scheme of system 001: quant-001=8 or quant-001=8,grid=affine"
+    summary: ClassVar[str] = "one linear range a tensor, as MESS has it, to compare with: quant-linear=8,grid=affine"
     version: ClassVar[int] = 1
-    examples: ClassVar[tuple[str, ...]] = ("quant-001=4", "quant-001=8,grid=affine,all=true")
+    examples: ClassVar[tuple[str, ...]] = ("quant-linear=4", "quant-linear=8,grid=affine,all=true")
     leaves: ClassVar[tuple[str, ...]] = ("whole weights",)
     cannot_follow: ClassVar[Mapping[str, str]] = FLOAT_WEIGHTS | {
         "zeros": "its grid would move pruned weights away from zero"
@@ -44,7 +44,7 @@ class Quantize001(Step):
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16:
-            raise RecipeError(f"quant-001={self.bits} is not possible", "use 2 to 16 bits: quant-001=8")
+            raise RecipeError(f"quant-linear={self.bits} is not possible", "use 2 to 16 bits: quant-linear=8")
         if self.grid not in GRIDS:
             raise RecipeError(f"there is no grid {self.grid!r}", f"use one of: {', '.join(GRIDS)}")
 
