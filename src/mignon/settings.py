@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 import typing
 from difflib import get_close_matches
 from typing import Any
@@ -69,10 +70,23 @@ def ranged(default: Any, low: float, high: float, help: str, above: bool = False
     )
 
 
-def same(cls: Any, name: str, *default: Any) -> Any:
+def named(default: Any, help: str, **notes: Any) -> Any:
+    """A field with what it means and no range; `notes` are for whoever makes a command line of it."""
+    return dataclasses.field(default=default, metadata={"help": help, **notes})
+
+
+def changed(settings: Any) -> dict[str, Any]:
+    """The fields that are not at their default, by name."""
+    values = {field: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    return {field.name: value for field, value in values.items() if value != field.default}
+
+
+def same(cls: Any, name: str, *default: Any, help: str = "") -> Any:
     """The field of another settings class again, with its range and meaning; its default too, unless one is given."""
     field = cls.__dataclass_fields__[name]
-    return dataclasses.field(default=default[0] if default else field.default, metadata=field.metadata)
+    usual = default[0] if default and default[0] is not dataclasses.MISSING else field.metadata.get("usual")
+    notes = {**field.metadata, "usual": usual, **({"help": help} if help else {})}
+    return dataclasses.field(default=default[0] if default else field.default, metadata=notes)
 
 
 def check_ranges(settings: Any, error: type[MignonError], spelling: str = "{name}={value}", where: str = "") -> None:
@@ -81,12 +95,36 @@ def check_ranges(settings: Any, error: type[MignonError], spelling: str = "{name
         value = getattr(settings, field.name)
         if "low" not in field.metadata or value is None:
             continue
+        name = field.name.replace("_", "-") if spelling.startswith("--") else field.name
         low, high, above = (field.metadata[key] for key in ("low", "high", "above"))
         if not (low < value if above else low <= value) or not value <= high:
             asked, usual = (
-                spelling.format(name=field.name, value=f"{number:g}" if isinstance(number, float) else number)
+                spelling.format(name=name, value=f"{number:g}" if isinstance(number, float) else number)
                 for number in (value, field.metadata["usual"])
             )
             least = f"more than {low:g}, at most" if above else f"{low:g} to"
             example = "" if field.metadata["usual"] is None else f", for example {usual}"
             raise error(f"{where}{asked} is not possible", f"{field.metadata['help']}: {least} {high:g}{example}")
+
+
+def known(cls: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Of values from JSON those that are fields of the class and have their type."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: values[name] for name in names if name in values and fits(values[name], hints[name])}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of a type: lists and tables are looked into, numbers are finite."""
+    kind, inside = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if kind in (types.UnionType, typing.Union):
+        return any(fits(value, one) for one in inside)
+    if kind is list:
+        return isinstance(value, list) and all(fits(item, inside[0]) for item in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(fits(item, inside[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is hint or (hint is types.NoneType and value is None)

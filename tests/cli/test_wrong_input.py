@@ -101,7 +101,7 @@ CASES = [
     ("compress {run} --data digits quant=w40", "w40"),
     ("compress {run} --data digits quant=w8 prune=0.5", "prune cannot follow quant"),
     ("compress {run} --data digits code=zip", "'zip'"),
-    ("compress {run} --data digits tune=0", "tune=0"),
+    ("compress {run} --data digits tune=0", "epochs=0"),
     ("compress {run} --data {good} quant=w8", "classes"),
     ("compress {notes.txt} --data digits quant=w8", "no model file"),
     ("compress {empty.mgn} --data digits quant=w8", "0 bytes"),

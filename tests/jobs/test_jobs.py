@@ -1,6 +1,5 @@
 """The verbs end to end on the digits: what they give back, what they keep, what they never do twice."""
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -244,29 +243,6 @@ def test_runs_are_listed_and_removed(built, monkeypatch, tmp_path):
     assert Path(built.file).exists()
     for what in ("models", "steps", "coders", "sources"):
         assert all(entry["name"] and entry["summary"] for entry in mignon.ls(what))
-
-
-def test_every_verb_of_the_command_line_is_a_function_with_the_same_settings(capsys):
-    renamed = {"eval": "evaluate", "data": "jobs.data.data", "report": "jobs.report.report"}
-    checked = 0
-    for command in app:
-        if command.startswith("-"):
-            continue
-        name = renamed.get(command, command)
-        job = getattr(mignon, name) if "." not in name else _job(name)
-        flags = set(inspect.signature(app[command].default_command).parameters) - {"json"}
-        settings = set(inspect.signature(job).parameters) - {"screen"}
-        names = {"runs": "names"} if command == "rm" else {}
-        assert {names.get(f, f) for f in flags} == settings, command
-        checked += 1
-    with capsys.disabled():
-        print(f"\n{checked} verbs have the settings of their function")
-    assert checked >= 13
-
-
-def _job(dotted):
-    module, name = dotted.rsplit(".", 1)
-    return getattr(__import__(f"mignon.{module}", fromlist=[name]), name)
 
 
 def test_the_commands_of_the_readme_run(monkeypatch, tmp_path, capsys):

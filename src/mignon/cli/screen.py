@@ -142,10 +142,10 @@ def print_card(card: dict[str, Any]) -> None:
     print(f"contact sheet {card['contact_sheet']}\nrun folder {card['run']}")
 
 
-def print_entries(entries: list[dict[str, Any]], nothing: str) -> None:
+def print_entries(entries: list[dict[str, Any]]) -> None:
     """A list of things with the same keys."""
     if not entries:
-        print(nothing)
+        print("no runs yet")
         return
     table = Table(*entries[0])
     for entry in entries:

@@ -3,20 +3,20 @@
 import dataclasses
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 from mignon.checkpoint import content_hash
 from mignon.classifier import Classifier, fresh
 from mignon.data.batches import steps_per_epoch
-from mignon.errors import MignonError, ModelError
+from mignon.errors import ModelError
 from mignon.jobs.pipeline import Pipeline, Point
-from mignon.jobs.result import Result, command_line, is_useful, verdict
+from mignon.jobs.requests import Build, verb
+from mignon.jobs.result import Result, is_useful, verdict
 from mignon.jobs.sensitivity import layer_table, worst_layers
-from mignon.jobs.start import Start, start_from, training_settings
+from mignon.jobs.start import Start, start_from
 from mignon.jobs.train import trained
 from mignon.measure.statistics import largest_class
-from mignon.progress import Quiet, Screen
+from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.training.device import pick_device, pick_precision, step_seconds
@@ -30,24 +30,8 @@ TEACHER_EPOCHS = 0.4  # of those of the network itself
 DEFAULT_DROP = 1.0  # points, when no limit is given
 
 
-def build(
-    folder: str,
-    *,
-    max_kib: float | None = None,
-    max_drop: float | None = None,
-    model: str | None = None,
-    minutes: float = 10.0,
-    epochs: int | None = None,
-    width: float | None = None,
-    image: int | None = None,
-    start: str | Path | None = None,
-    teacher: float | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    on_bad: str | None = None,
-    device: str | None = None,
-    screen: Screen | None = None,
-) -> Result:
+@verb(Build)
+def build(request: Build, screen: Screen) -> Result:
     """Look, train, compress, decode again, measure, report.
 
     A fixed ladder of recipes is judged on validation. `max_kib`: the most accurate file of at most so many KiB;
@@ -56,34 +40,23 @@ def build(
     one class for all by more than noise, the nearest one is kept and `limit_met` is false. `teacher`: first train a
     network so many times as wide, from which this one learns. Raises MignonError.
     """
-    screen = screen or Quiet()
+    max_kib, max_drop, seed = request.max_kib, request.max_drop, request.seed
     if max_kib is None and max_drop is None:
         max_drop = DEFAULT_DROP
-    _check_limits(max_kib, max_drop, minutes, epochs)
-    begun = start_from(folder, model, width, image, start, seed, on_bad, screen)
-    wide = None if teacher is None else _wider(begun, teacher, seed)
-    where = pick_device(device)
-    identity = {
-        "data": begun.images.key, "start": content_hash(begun.classifier), "max_kib": max_kib, "max_drop": max_drop,
-        "minutes": minutes, "epochs": epochs, "seed": seed, **({"teacher": teacher} if teacher else {}),
-    }  # fmt: skip
-    title = begun.images.card["source"]
-    with Run.start("build", title, identity, out) as run:
+    begun = start_from(
+        request.folder, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+    )
+    wide = None if request.teacher is None else _wider(begun, request.teacher, seed)
+    where = pick_device(request.device)
+    limits = {"max_kib": max_kib, "max_drop": max_drop, "minutes": request.minutes, "epochs": request.epochs}
+    identity = {"data": begun.images.key, "start": content_hash(begun.classifier), **limits, "seed": seed}
+    if request.teacher is not None:
+        identity["teacher"] = request.teacher
+    with Run.start(request, begun.images.card["source"], identity, request.out) as run:
         screen.say(f"run folder {run.folder}")
         for note in begun.notes:
             screen.say(note)
-        flags = {
-            "model": model,
-            "width": width,
-            "image": image,
-            "from": start,
-            "epochs": epochs,
-            "minutes": minutes,
-            "teacher": teacher,
-        }
-        run.update(command=command_line("build", folder, **flags, max_kib=max_kib, max_drop=max_drop, seed=seed))
-        run.update(data=folder, seed=seed)
-        settings, tuning = _plan(run, begun, wide, minutes, epochs, where, screen)
+        settings, tuning = _plan(run, begun, wide, request, where, screen)
         classifier, objective = begun.classifier, CROSS_ENTROPY
         if wide is not None:
             screen.say(f"teacher: {wide.family}, {wide.parameters:,} parameters")
@@ -211,29 +184,28 @@ def _plan(
     run: Run,
     begun: Start,
     wide: Classifier | None,
-    minutes: float,
-    epochs: int | None,
+    request: Build,
     device: str,
     screen: Screen,
 ) -> tuple[Settings, str]:
     """How many epochs to train, and the step that tunes; decided once for a run and kept in run.json."""
-    plan = run.info.get("plan")
+    plan, epochs = run.record.plan, request.epochs
     if plan is None:
         if epochs is not None:
             plan = {"epochs": epochs, "tune": f"tune={max(1, min(MOST_TUNE, epochs // 4))}", "precision": "32-true"}
         else:
-            plan = _timed_plan(begun, wide, minutes, device)
+            plan = _timed_plan(begun, wide, request.minutes, device)
         run.update(plan=plan)
     screen.say(
         f"plan: {plan['epochs']} epochs of training, {plan['tune']} on each lower step of the ladder, "
         f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
     )
-    return training_settings(plan["epochs"], None, 128, plan["precision"]), plan["tune"]
+    return Settings(epochs=plan["epochs"], precision=plan["precision"]), plan["tune"]
 
 
 def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: str) -> dict[str, Any]:
     """The epochs that fit into the minutes, from the time of single steps measured here."""
-    batch, started = training_settings(1, None, 128, "32-true").batch, time.perf_counter()
+    batch, started = Settings().batch, time.perf_counter()
     precision = pick_precision(begun.classifier, batch, device)
     half = precision == "bf16-mixed"
     steps = steps_per_epoch(len(begun.images.train), batch)
@@ -254,17 +226,6 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
 def _tune_step(epochs: float) -> str:
     """A part of an epoch when there is time for no more."""
     return f"tune={min(MOST_TUNE, int(epochs))}" if epochs >= 1 else f"tune=1,share={max(0.02, round(epochs, 2)):g}"
-
-
-def _check_limits(max_kib: float | None, max_drop: float | None, minutes: float, epochs: int | None) -> None:
-    if max_kib is not None and not 0 < max_kib < 1e6:
-        raise MignonError(f"--max-kib {max_kib:g} is not possible", "use a positive size in KiB: --max-kib 64")
-    if max_drop is not None and not 0 <= max_drop <= 100:
-        raise MignonError(f"--max-drop {max_drop:g} is not possible", "use 0 to 100 points: --max-drop 1.0")
-    if not 0 < minutes <= 100_000:
-        raise MignonError(f"--minutes {minutes:g} is not possible", "use a positive time: --minutes 10")
-    if epochs is not None and not 1 <= epochs <= 10_000:
-        raise MignonError(f"--epochs {epochs} is not possible", "use at least --epochs 1")
 
 
 def _limit(max_kib: float | None, max_drop: float | None) -> str:

@@ -1,35 +1,26 @@
 """`mignon compress MODEL --data D STEPS`: a recipe on a trained network, every step measured on its decoded file."""
 
-from dataclasses import asdict
-from pathlib import Path
-
 from mignon.checkpoint import content_hash, save_safetensors
 from mignon.data.cache import open_images
 from mignon.errors import ModelError, RecipeError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import Pipeline, check_classes
 from mignon.jobs.recipe import Recipe, read_recipe
-from mignon.jobs.result import Result, command_line, verdict
-from mignon.jobs.start import start_from, training_settings
+from mignon.jobs.requests import Compress, verb
+from mignon.jobs.result import Result, verdict
+from mignon.jobs.start import start_from
 from mignon.jobs.train import trained
-from mignon.progress import Quiet, Screen
+from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
+from mignon.settings import changed
 from mignon.steps import parse_recipe, traits_of, write_step
 from mignon.training.device import pick_device, pick_precision
+from mignon.training.settings import Settings
 
 
-def compress(
-    model: str | Path | None = None,
-    *steps: str,
-    data: str,
-    recipe: str | Path | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    on_bad: str | None = None,
-    device: str | None = None,
-    screen: Screen | None = None,
-) -> Result:
+@verb(Compress)
+def compress(request: Compress, screen: Screen) -> Result:
     """Apply `steps` (`prune=0.8`, `tune=5`, `quant=w8a8`, `code=range`, ...) to a model and write `model.mgn`.
 
     `model`: a run folder, `.safetensors` or `.mgn`; `data`: a folder of images with the same classes, or `digits`;
@@ -37,7 +28,7 @@ def compress(
     trained first, in the same run folder; with one that table is not used.
     Returns the Result with one row a step, measured on the test images. Raises MignonError.
     """
-    screen = screen or Quiet()
+    steps, recipe = request.steps, request.recipe
     if recipe is not None and steps:
         raise RecipeError(
             f"the step {steps[0]!r} stands beside the recipe {recipe}",
@@ -46,13 +37,13 @@ def compress(
     asked = Recipe(steps) if recipe is None else read_recipe(recipe)
     if not asked.steps:
         raise RecipeError("no steps are given", "for example: mignon compress MODEL --data D quant=w8a8 code=range")
-    where = pick_device(device)
-    if model is not None:
-        parent, path = load_with_size(model)
+    where = pick_device(request.device)
+    seed = request.seed
+    if request.model is not None:
+        parent, path = load_with_size(request.model)
         texts = [write_step(step) for step in parse_recipe(asked.steps, parent.recipe, traits_of(parent))]
-        images = open_images(data, parent.input, seed, on_bad, screen)
+        images = open_images(request.data, parent.input, seed, request.on_bad, screen)
         check_classes(parent, images)
-        line = command_line("compress", path, *texts, data=data, seed=seed)
         name, train = path.stem, None
     else:
         train = asked.train
@@ -62,20 +53,18 @@ def compress(
                 "give a run folder, .safetensors or .mgn: mignon compress MODEL --data D quant=w8a8",
             )
         texts = [write_step(step) for step in parse_recipe(asked.steps)]
-        begun = start_from(data, train.model, train.width, train.image, None, seed, on_bad, screen)
+        begun = start_from(request.data, train.model, train.width, train.image, None, seed, request.on_bad, screen)
         parent, images = begun.classifier, begun.images
-        line = command_line("compress", data=data, recipe=recipe, seed=seed)
         name = train.model
     settings = {"model": content_hash(parent), "data": images.key, "steps": texts, "seed": seed}
     if train is not None:
-        settings["train"] = asdict(train)
-    with Run.start("compress", f"{name}-{texts[0]}", settings, out) as run:
+        settings["train"] = changed(train)
+    with Run.start(request, f"{name}-{texts[0]}", settings, request.out) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(command=line, data=data, seed=seed, status="running")
+        run.update(status="running")
         if train is not None:
             precision = pick_precision(parent, train.batch, where)
-            training = training_settings(train.epochs, train.lr, train.batch, precision)
-            parent = trained(run, parent, begun, training, seed, where, screen)
+            parent = trained(run, parent, begun, Settings.of(train, precision), seed, where, screen)
         elif not (run.folder / "model.safetensors").exists():
             save_safetensors(parent, run.folder / "model.safetensors")  # for the report: before and after
         pipeline = Pipeline(run, parent, images, seed, where, screen)

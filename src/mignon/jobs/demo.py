@@ -1,8 +1,7 @@
 """`mignon demo`: the whole story on the handwritten digits that ship with the package."""
 
-from pathlib import Path
-
 from mignon.jobs.build import build
+from mignon.jobs.requests import Demo, verb
 from mignon.jobs.result import Result
 from mignon.progress import Screen
 
@@ -11,6 +10,8 @@ TEACHER = 4.0  # times as wide
 KIB = 1.5
 
 
-def demo(*, out: str | Path | None = None, seed: int = 0, screen: Screen | None = None) -> Result:
+@verb(Demo)
+def demo(request: Demo, screen: Screen) -> Result:
     """`build` on the digits with a teacher, a limit of 1.5 KiB and so many epochs: about a minute on two cores."""
-    return build("digits", max_kib=KIB, epochs=EPOCHS, teacher=TEACHER, out=out, seed=seed, device="cpu", screen=screen)
+    given = {"max_kib": KIB, "epochs": EPOCHS, "teacher": TEACHER, "device": "cpu"}
+    return build("digits", **given, out=request.out, seed=request.seed, screen=screen)

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mignon.files import cache_folder
+from mignon.jobs.requests import Doctor, verb
+from mignon.progress import Screen
 from mignon.runs import runs_root
 
 
-def doctor() -> list[dict[str, Any]]:
+@verb(Doctor)
+def doctor(request: Doctor, screen: Screen) -> list[dict[str, Any]]:
     """{"what", "value", "ok", "hint"} for each check."""
     import numpy as np
     import torch

@@ -1,7 +1,6 @@
 """`mignon eval MODEL --data D`: what the file says about a split."""
 
 import time
-from pathlib import Path
 
 from mignon import mgn
 from mignon.data.cache import open_images
@@ -9,28 +8,22 @@ from mignon.data.imageset import SPLITS
 from mignon.errors import DataError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import check_classes
+from mignon.jobs.requests import Eval, verb
 from mignon.jobs.result import Result
 from mignon.measure.row import all_logits, measure
-from mignon.progress import Quiet, Screen
+from mignon.progress import Screen
 
 
-def evaluate(
-    model: str | Path,
-    *,
-    data: str,
-    split: str = "test",
-    seed: int = 0,
-    on_bad: str | None = None,
-    screen: Screen | None = None,
-) -> Result:
+@verb(Eval)
+def evaluate(request: Eval, screen: Screen) -> Result:
     """One row for a run folder, `.safetensors` or `.mgn`, measured on its decoded file; there is no parent to compare
     with, so the row's changes are 0. Raises MignonError.
     """
-    screen = screen or Quiet()
+    split = request.split
     if split not in SPLITS:
         raise DataError(f"there is no split {split!r}", f"use --split {', '.join(SPLITS)}")
-    classifier, path = load_with_size(model)
-    images = open_images(data, classifier.input, seed, on_bad, screen)
+    classifier, path = load_with_size(request.model)
+    images = open_images(request.data, classifier.input, request.seed, request.on_bad, screen)
     check_classes(classifier, images)
     started, cpu = time.perf_counter(), time.process_time()
     stored = path.read_bytes() if path.suffix == ".mgn" else mgn.encode(classifier)

@@ -42,12 +42,12 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
 def _file_of_run(folder: Path) -> Path:
     run = find_run(folder)
     names = ["model.mgn"]
-    if run.info["verb"] == "train":
+    if run.record.verb == "train":
         names.insert(0, "model.safetensors")  # its BatchNorm is live
     for name in names:
         if (folder / name).is_file():
             return folder / name
     raise ModelError(
-        f"the run {folder} has no finished model yet ({run.info.get('status')})",
+        f"the run {folder} has no finished model yet ({run.record.status})",
         "repeat its command to finish it",
     )

@@ -15,7 +15,7 @@ from mignon.data.imageset import ImageSet, Split
 from mignon.errors import DataError, MignonError
 from mignon.files import digest, machine_errors, write_atomic
 from mignon.jobs.load import load
-from mignon.measure.row import all_logits, measure
+from mignon.measure.row import VERSION, all_logits, is_row, measure
 from mignon.measure.statistics import best_threshold, second_class_probability
 from mignon.progress import Screen
 from mignon.runs import Run
@@ -104,9 +104,9 @@ class Pipeline:
 
     def row(self, point: Point, split: Split, label: str = "") -> dict[str, Any]:
         """The ledger row of a point on a split; `label` stands for its last step where a whole recipe is one row."""
-        key = digest(point.key, split.name, label, "row-1")
+        key = digest(point.key, split.name, label, f"row-{VERSION}")
         row = self.run.row(key)
-        if row is None:
+        if row is None or not is_row(row):
             data, decoded = self.file(point)
             threshold = None
             if len(decoded.classes) == 2 and split.name == "test":
@@ -153,7 +153,7 @@ class Pipeline:
         write_atomic(self.run.folder / "flips.npz", buffer.getvalue())
         self.run.update(
             status="done",
-            bytes=mgn.parts(stored),
+            bytes=[list(part) for part in mgn.parts(stored)],
             confusion=confusion.tolist(),
             classes=list(self.images.classes),
             flip_names=[self.images.test.names[i] for i in flips],

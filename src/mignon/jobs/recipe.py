@@ -8,20 +8,17 @@ from typing import Any, ClassVar
 
 from mignon.errors import RecipeError
 from mignon.files import machine_errors
-from mignon.settings import check_ranges, fill, same
-from mignon.training.settings import Settings
+from mignon.settings import check_ranges, fill
+from mignon.training.settings import Options
 
 KEYS = ("description", "repeats", "steps", "train")
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Options):
     """The `[train]` table: what `mignon train` is told."""
 
     model: str
-    epochs: int = same(Settings, "epochs")
-    lr: float | None = same(Settings, "lr", None)
-    batch: int = same(Settings, "batch")
     width: float | None = None
     image: int | None = None
 

@@ -1,6 +1,5 @@
 """What a job that measures gives back: the same for the API, the screen and --json."""
 
-import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +59,3 @@ def verdict(name: str, row: dict[str, Any], images: ImageSet) -> str:
         f"{100 * row['top1']:.1f} % of the {row['images']:,} {row['split']} images right, {change}; "
         f"decoded from the file and measured{useless}"
     )
-
-
-def command_line(verb: str, *words: object, **flags: object) -> str:
-    """The line that repeats a run: flags that were not given are left out."""
-    parts = ["mignon", verb, *(shlex.quote(str(w)) for w in words if w is not None)]
-    for name, value in flags.items():
-        if value is not None:
-            text = f"{value:g}" if isinstance(value, float) else str(value)
-            parts += [f"--{name.replace('_', '-')}", shlex.quote(text)]
-    return " ".join(parts)

@@ -1,42 +1,50 @@
 """`mignon ls` and `mignon rm`."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 from mignon.errors import MignonError
 from mignon.files import machine_errors
+from mignon.jobs.requests import Ls, Rm, verb
+from mignon.progress import Screen
 from mignon.registry import CODERS, MODELS, SOURCES, STEPS
 from mignon.runs import find_run, list_runs
+from mignon.runs.folder import damaged_runs
 
 KINDS = {"models": MODELS, "steps": STEPS, "coders": CODERS, "sources": SOURCES}
 
 
-def ls(what: str = "runs") -> list[dict[str, Any]]:
+@verb(Ls)
+def ls(request: Ls, screen: Screen) -> list[dict[str, Any]]:
     """Runs (folder, verb, title, status, size, top-1), or registered members (name, summary). Raises MignonError."""
+    what = request.what
     if what == "runs":
+        for folder in damaged_runs():
+            screen.warn(f"{folder}: its run.json does not read")
         return [
             {
                 "run": str(run.folder),
-                "verb": run.info["verb"],
-                "title": run.info.get("title", ""),
-                "status": run.info.get("status", ""),
-                "started": run.info.get("started", ""),
-                "size_bytes": (run.info.get("final") or {}).get("size_bytes"),
-                "top1": (run.info.get("final") or {}).get("top1"),
+                "verb": run.record.verb,
+                "title": run.record.title,
+                "status": run.record.status,
+                "started": run.record.started,
+                "size_bytes": final.get("size_bytes"),
+                "top1": final.get("top1"),
             }
             for run in list_runs()
+            for final in [run.record.final or {}]
         ]
     if what not in KINDS:
         raise MignonError(f"there is nothing called {what!r} to list", f"use: mignon ls runs|{'|'.join(KINDS)}")
     return [{"name": name, "summary": KINDS[what][name].summary} for name in KINDS[what]]
 
 
-def rm(names: list[str | Path]) -> list[str]:
+@verb(Rm)
+def rm(request: Rm, screen: Screen) -> list[str]:
     """Remove run folders (only folders that are runs); gives their paths. Raises RunError."""
-    if not names:
+    if not request.names:
         raise MignonError("no run is named", "mignon ls runs shows them")
-    runs = {run.folder: run for run in map(find_run, names)}
+    runs = {run.folder: run for run in map(find_run, request.names)}
     for run in runs.values():
         run.take_lock()
         with run, machine_errors(run.folder):

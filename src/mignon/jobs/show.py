@@ -11,30 +11,20 @@ from mignon.data.look import neutral_spec
 from mignon.errors import DataError, ModelError
 from mignon.jobs.load import load_with_size
 from mignon.jobs.pipeline import check_classes
+from mignon.jobs.requests import Show, verb
 from mignon.jobs.sensitivity import layer_table
 from mignon.measure.cost import layers as layer_costs
 from mignon.measure.cost import peak_activation_bytes
 from mignon.measure.storage import CHOICES, storage_forms
 from mignon.models import parse_model
-from mignon.progress import Quiet, Screen
+from mignon.progress import Screen
 from mignon.registry import MODELS
-from mignon.runs import find_run, runs_root
+from mignon.runs import find_run
 from mignon.settings import fill
 
 
-def show(
-    thing: str | Path,
-    *,
-    classes: int = 10,
-    width: float | None = None,
-    image: int | None = None,
-    channels: int = 3,
-    bytes_: bool = False,
-    as_: str | None = None,
-    layers: bool = False,
-    data: str | None = None,
-    screen: Screen | None = None,
-) -> dict[str, Any]:
+@verb(Show)
+def show(request: Show, screen: Screen) -> dict[str, Any]:
     """A model family (`classes`, `width`, `image`, `channels` apply) or a run folder, `.safetensors` or `.mgn`.
 
     Returns `layers` (name, kind, shape C x H x W, parameters, macs, weights, nonzeros), `parameters`, `macs`,
@@ -43,28 +33,29 @@ def show(
     in that form, beside the file's; with `layers` `sensitivity`: what 8 and 4 bits in each layer alone would change,
     on validation images of `data` (a run knows its own). Raises MignonError.
     """
-    if layers:
-        return _sensitivity(thing, data, screen or Quiet())
+    thing, as_, pixels = request.thing, request.as_, request.image
+    if request.layers:
+        return _sensitivity(thing, request.data, screen)
     if as_ is not None and as_ not in (*CHOICES, "all"):
         raise ModelError(f"there is no storage form {as_!r}", f"use one of: {', '.join(CHOICES)}, all")
-    if not Path(thing).expanduser().exists() and str(thing).partition(",")[0] in MODELS:
+    if not Path(thing).exists() and thing.partition(",")[0] in MODELS:
         if as_ is not None:
             raise ModelError("--as compares the bytes of a file", "give a run folder, .safetensors or .mgn")
-        family, options = parse_model(str(thing))
-        options |= {} if width is None else {"width": width}
-        pixels = MODELS[family].pixels if image is None else image
-        if channels not in (1, 3):
-            raise ModelError(f"{channels} input channels are not possible", "use --channels 1 or 3")
+        family, options = parse_model(thing)
+        options |= {} if request.width is None else {"width": request.width}
+        pixels = MODELS[family].pixels if pixels is None else pixels
+        if request.channels not in (1, 3):
+            raise ModelError(f"{request.channels} input channels are not possible", "use --channels 1 or 3")
         if not 1 <= pixels <= 4096:
             raise ModelError(f"--image {pixels} is not possible", "use 4 to 1024 pixels")
         fill(MODELS[family], options, ModelError, f"model {family}")
-        spec = neutral_spec(pixels, channels)
-        if not 1 <= classes <= 20_000:
-            raise ModelError(f"--classes {classes} is not possible", "use 2 to 20000")
-        names = tuple(str(i) for i in range(classes))
+        spec = neutral_spec(pixels, request.channels)
+        if not 1 <= request.classes <= 20_000:
+            raise ModelError(f"--classes {request.classes} is not possible", "use 2 to 20000")
+        names = tuple(str(i) for i in range(request.classes))
         return _network(fresh(family, options, spec, names, 0))
-    if not Path(thing).expanduser().exists() and not any(c in str(thing) for c in "./\\"):
-        raise ModelError(f"there is no model, file or run {str(thing)!r}", f"models: {', '.join(MODELS)}")
+    if not Path(thing).exists() and not any(c in thing for c in "./\\"):
+        raise ModelError(f"there is no model, file or run {thing!r}", f"models: {', '.join(MODELS)}")
     classifier, path = load_with_size(thing)
     stored = path.read_bytes() if path.suffix == ".mgn" else mgn.encode(classifier)
     about = _network(classifier)
@@ -79,26 +70,26 @@ def show(
         "activation_bits": classifier.activation_bits,
         "nonzeros": classifier.nonzeros(),
     }
-    if bytes_:
+    if request.bytes_:
         about["parts"] = [{"part": name, "bytes": size} for name, size in mgn.parts(stored)]
     if as_ is not None:
         about |= storage_forms(mgn.decode(stored), mgn.parts(stored), as_)
     return about
 
 
-def _sensitivity(thing: str | Path, data: str | None, screen: Screen) -> dict[str, Any]:
-    place = Path(thing).expanduser()
-    place = place if place.exists() else runs_root() / str(thing)
-    run = find_run(place) if place.is_dir() else None
-    seed = 0
+def _sensitivity(thing: str, data: str | None, screen: Screen) -> dict[str, Any]:
+    run = find_run(thing) if Path(thing).is_dir() else None
+    seed, on_bad = 0, None
     if run is not None:
-        data, seed = data or run.info.get("data"), run.info.get("seed", 0)  # its validation images, none of its test
+        asked = run.record.request  # its validation images, none of its test
+        data, seed = data or asked.get("data") or asked.get("folder"), asked.get("seed", 0)
+        on_bad = asked.get("on_bad")
         kept = run.folder / "model.safetensors"
-        thing = kept if kept.exists() else thing
+        thing = str(kept) if kept.exists() else thing
     if data is None:
         raise DataError("--layers looks at what the network answers to images", "add --data FOLDER (or --data digits)")
     classifier, path = load_with_size(thing)
-    images = open_images(data, classifier.input, seed, None, screen)
+    images = open_images(data, classifier.input, seed, on_bad, screen)
     check_classes(classifier, images)
     return _network(classifier) | {"sensitivity": layer_table(classifier, images.validation), "network": str(path)}
 

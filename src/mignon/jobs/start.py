@@ -18,7 +18,6 @@ from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
 from mignon.registry import MODELS
-from mignon.training.settings import Settings
 
 TINY = 16  # pixels; networks for pictures so small have so few parameters that fewer images do
 
@@ -93,12 +92,6 @@ def start_from(
             "start from given weights instead, --from FILE"
         )
     return Start(classifier, images, seen, False, tuple(notes))
-
-
-def training_settings(epochs: int, lr: float | None, batch: int, precision: str) -> Settings:
-    """Settings for training from scratch. Raises ModelError."""
-    settings = Settings(epochs=epochs, batch=batch, precision=precision)
-    return settings if lr is None else dataclasses.replace(settings, lr=lr)
 
 
 def _is_trunk(weights: str | Path) -> bool:

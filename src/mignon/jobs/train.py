@@ -1,17 +1,20 @@
 """`mignon train MODEL --data D`: from a folder of images to a trained network, resumable to the bit."""
 
-from dataclasses import asdict
-from pathlib import Path
+import shlex
+from dataclasses import replace
 
-from mignon.checkpoint import content_hash, save_safetensors
+from mignon.checkpoint import content_hash, load_safetensors, save_safetensors
 from mignon.classifier import Classifier
-from mignon.errors import ModelError, RunError
+from mignon.data.sources import is_place
+from mignon.errors import MignonError, ModelError, RunError
 from mignon.jobs.pipeline import Pipeline
-from mignon.jobs.result import Result, command_line, verdict
-from mignon.jobs.start import Start, start_from, training_settings
-from mignon.progress import Quiet, Screen
+from mignon.jobs.requests import Train, verb
+from mignon.jobs.result import Result, verdict
+from mignon.jobs.start import Start, start_from
+from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
+from mignon.settings import changed
 from mignon.training.device import pick_device, pick_precision
 from mignon.training.loop import CROSS_ENTROPY, fit
 from mignon.training.objective import Objective
@@ -19,25 +22,8 @@ from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
 
 
-def train(
-    model: str | None = None,
-    *,
-    data: str | None = None,
-    epochs: int = 30,
-    lr: float | None = None,
-    batch: int = 128,
-    width: float | None = None,
-    image: int | None = None,
-    start: str | Path | None = None,
-    half: bool | None = None,
-    terms: str = "",
-    resume: str | Path | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    on_bad: str | None = None,
-    device: str | None = None,
-    screen: Screen | None = None,
-) -> Result:
+@verb(Train)
+def train(request: Train, screen: Screen) -> Result:
     """Train a network; the epoch that is best on validation is kept and measured on test.
 
     `model`: a family (mignon ls models) or None for the rule of `build`; `data`: a folder of images or `digits`;
@@ -45,36 +31,26 @@ def train(
     what is added to the loss (`cor:1e-5+nuclear:1`, see training/terms.py); `resume`: an interrupted run, which goes on
     with its own settings. Raises MignonError.
     """
-    screen = screen or Quiet()
-    if resume is not None:
-        found = find_run(resume)
-        if found.info["verb"] != "train":
-            raise RunError(
-                f"{found.folder} is a run of {found.info['verb']}", f"repeat it: {found.info.get('command')}"
-            )
-        return train(**found.info["request"], out=found.folder, screen=screen)
-    if data is None:
+    folder, held = request.out, None
+    if request.resume is not None:
+        found = find_run(request.resume)
+        request, held, folder = _resumed(found, request), found.record.settings.get("data"), str(found.folder)
+    if request.data is None:
         raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
-    request = {
-        "model": model, "data": str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data,
-        "epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image,
-        "start": None if start is None else str(Path(start).expanduser().resolve()),
-        "half": half, "terms": terms, "seed": seed, "on_bad": on_bad, "device": device,
-    }  # fmt: skip
-    objective = Objective(terms=parse_terms(terms))
-    begun = start_from(data, model, width, image, start, seed, on_bad, screen)
-    where = pick_device(device)
-    precision = {True: "bf16-mixed", False: "32-true", None: ""}[half]
-    precision = precision or pick_precision(begun.classifier, batch, where)
-    settings = training_settings(epochs, lr, batch, precision)
-    identity = {**request, "data": begun.images.key, "start": content_hash(begun.classifier)}
-    flags = {"epochs": epochs, "lr": lr, "batch": batch, "width": width, "image": image, "from": start}
-    flags["terms"] = terms or None
-    line = command_line("train", model or begun.classifier.family, data=data, **flags, seed=seed)
+    objective, seed = Objective(terms=parse_terms(request.terms)), request.seed
+    begun = start_from(
+        request.data, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+    )
+    if held not in (None, begun.images.key):
+        raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
+    where = pick_device(request.device)
+    precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
+    settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where))
+    asked = {name: value for name, value in request.record().items() if name != "out"}
+    identity = {**asked, "data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
-    with Run.start("train", title, identity, out, request=request, command=line) as run:
+    with Run.start(request, title, identity, folder) as run:
         screen.say(f"run folder {run.folder}")
-        run.update(data=request["data"], seed=seed)
         for note in begun.notes:
             screen.say(note)
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)
@@ -85,6 +61,27 @@ def train(
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
     return Result(str(run.folder), str(file), sentence, True, [row], list(screen.warnings))
+
+
+def _resumed(run: Run, request: Train) -> Train:
+    """What the run was asked for, with the place of the images where that is given. Raises RunError."""
+    record = run.record
+    if record.verb != Train.verb:
+        raise RunError(f"{run.folder} is a run of {record.verb}", f"repeat it: {record.command}")
+    try:
+        asked = Train.read(record.request)
+    except MignonError as error:
+        raise RunError(
+            f"run.json in {run.folder} does not say what was asked for ({error.what})",
+            "begin it again, with other --out",
+        ) from None
+    data = request.data or asked.data
+    if data is not None and not is_place(data):
+        raise RunError(
+            f"the images of {run.folder} are not at {data} any more",
+            f"say where they are: mignon train --resume {shlex.quote(str(run.folder))} --data FOLDER",
+        )
+    return replace(asked, data=data, out=str(run.folder))
 
 
 def trained(
@@ -102,12 +99,13 @@ def trained(
 
     `part` names a network beside that of the run (a teacher); it is kept in a folder of that name.
     """
-    from mignon.checkpoint import load_safetensors
-
     folder = run.folder / part
-    path, key = folder / "model.safetensors", f"trained {part}".strip()
-    if path.exists() and run.info.get(key) == asdict(settings):
-        return load_safetensors(path)
+    path = folder / "model.safetensors"
+    if path.exists() and run.record.trained.get(part) == changed(settings):
+        try:
+            return load_safetensors(path)
+        except MignonError as error:
+            screen.warn(f"{error.what}; it is trained again")
     run.update(status="training")
     fitted = fit(
         classifier,
@@ -123,6 +121,6 @@ def trained(
     )
     save_safetensors(fitted.classifier, path)
     about = {} if part else {"history": fitted.history, "best_epoch": fitted.best_epoch}
-    run.update(**about, **{key: asdict(settings)})
+    run.update(**about, trained={**run.record.trained, part: changed(settings)})
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return fitted.classifier

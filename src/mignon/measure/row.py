@@ -1,6 +1,6 @@
 """One line of the ledger: what a decoded file measures on a split."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from mignon.errors import ModelError
 from mignon.measure.cost import layers, peak_activation_bytes
 from mignon.measure.statistics import best_threshold, kl_divergence, mcnemar, roc_auc, second_class_probability, wilson
 from mignon.progress import Screen
+from mignon.settings import known
 
+VERSION = 1  # of Row and of how it is measured: raise it when a row of today would come out otherwise
 NOISE = 0.05  # p above which a change is called noise
 
 
@@ -54,6 +56,11 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def is_row(value: dict[str, Any]) -> bool:
+    """Whether something from a ledger is a whole row."""
+    return known(Row, value).keys() == {field.name for field in fields(Row)}
 
 
 def all_logits(classifier: Classifier, split: Split, screen: Screen, label: str) -> np.ndarray:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mignon.measure.row import Row
 from mignon.report.words import Cell, Column, card_lines, columns_of, percent, short, whole
 from mignon.runs import Run
+from mignon.settings import known
 
 BARS = 30  # layers shown one by one in the picture of bytes
 MATRIX = 40  # classes up to which the confusion matrix is a picture
@@ -25,6 +27,16 @@ class Flip:
     before: str
     after: str
     lost: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """A recipe that a build has tried, measured on validation."""
+
+    recipe: str
+    size_bytes: int
+    top1: float
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,34 +112,32 @@ class Content:
 
 def read(run: Run, number: int = 0) -> Content:
     """All that the folder of a run says; `number` is its place on the page."""
-    info = run.info
-    parts = [(str(name), int(size)) for name, size in info.get("bytes") or []]
-    rows = [entry["row"] for entry in run.rows()]
-    classes = [str(name) for name in info.get("classes") or []]
-    status = info.get("status", "unknown")
-    verdict = info.get("verdict") or (
-        f"This run is not finished (status: {status}); what it has measured so far stands below"
+    record = run.record
+    parts = [(str(name), int(size)) for name, size in record.bytes]
+    rows = [known(Row, entry["row"]) for entry in run.rows()]
+    verdict = record.verdict or (
+        f"This run is not finished (status: {record.status or 'unknown'}); what it has measured so far stands below"
     )
-    confusion = np.array(info.get("confusion") or np.zeros((0, 0)), int)
+    confusion = np.array(record.confusion or np.zeros((0, 0)), int)
     return Content(
         number=number,
-        name=short(" ".join(str(info[key]) for key in ("verb", "title") if info.get(key)) or run.folder.name, 90),
+        name=short(" ".join(filter(None, (record.verb, record.title))) or run.folder.name, 90),
         folder=run.folder.name,
         verdict=verdict.rstrip(".") + ".",
         # What was chosen on comes first, then the test rows; each from the float network on.
         rows=sorted(rows, key=lambda row: (row.get("split") == "test", row.get("step") != "float")),
-        final=info.get("final"),
-        points=info.get("points") or [],
+        final=known(Row, record.final) if record.final else None,
+        points=[point for point in record.points if {"recipe", "size_bytes", "top1"} <= known(Point, point).keys()],
         parts=parts,
         layers=by_layer(parts),
-        history=info.get("history") or [],
-        best_epoch=info.get("best_epoch"),
+        history=record.history,
+        best_epoch=record.best_epoch,
         confusion=confusion if confusion.ndim == 2 else np.zeros((0, 0), int),
-        classes=classes,
-        flips=_flips(run, classes),
-        card=card_lines(info.get("card") or {}),
+        classes=record.classes,
+        flips=_flips(run),
+        card=card_lines(record.card),
         provenance=_provenance(run),
-        command=str(info.get("command") or ""),
+        command=record.command,
     )
 
 
@@ -148,16 +158,16 @@ def by_layer(parts: list[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _provenance(run: Run) -> list[tuple[str, str]]:
-    info = run.info
-    card, settings = info.get("card") or {}, info.get("settings") or {}
-    versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())
+    record = run.record
+    card, settings = record.card, record.settings
+    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     lines = [
-        ("status", info.get("status")),
-        ("started", info.get("started")),
+        ("status", record.status),
+        ("started", record.started),
         ("versions", versions),
         ("data hash", card.get("hash") or settings.get("data")),
         ("seed", settings.get("seed")),
-        ("key", info.get("key")),
+        ("key", record.key),
         ("run folder", run.folder.name),
         ("settings", ", ".join(f"{name} {_setting(value)}" for name, value in settings.items() if value is not None)),
     ]
@@ -170,8 +180,8 @@ def _setting(value: Any) -> str:
     return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def _flips(run: Run, classes: list[str]) -> list[Flip]:
-    names = run.info.get("flip_names") or []
+def _flips(run: Run) -> list[Flip]:
+    names, classes = run.record.flip_names, run.record.classes
     try:
         with np.load(BytesIO((run.folder / "flips.npz").read_bytes()), allow_pickle=False) as file:
             images, labels, before, after = (file[key] for key in ("images", "labels", "before", "after"))

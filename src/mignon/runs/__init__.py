@@ -1,5 +1,6 @@
-"""Run folders: settings, ledger, checkpoints, the file; found again by key."""
+"""Run folders: record, ledger, checkpoints, the file; found again by key."""
 
-from mignon.runs.folder import Run, find_run, list_runs, runs_root
+from mignon.runs.folder import Asked, Run, find_run, list_runs, runs_root
+from mignon.runs.record import Record
 
-__all__ = ["Run", "find_run", "list_runs", "runs_root"]
+__all__ = ["Asked", "Record", "Run", "find_run", "list_runs", "runs_root"]

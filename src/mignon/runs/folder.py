@@ -5,6 +5,7 @@ The same request finds the same folder again (its name ends in the request's key
 where it stopped.
 """
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -13,11 +14,14 @@ import re
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from mignon.errors import RunError
-from mignon.files import digest, machine_errors, read_json, write_atomic, write_json
+from mignon.files import digest, machine_errors, parse_untrusted, write_atomic, write_json
+from mignon.runs.record import Record, read_record, to_dict
+from mignon.settings import fits
 
+RECORD = "run.json"
 LIBRARIES = ("mignon", "torch", "numpy", "pillow")
 
 
@@ -26,54 +30,67 @@ def runs_root() -> Path:
     return Path(os.environ.get("MIGNON_RUNS", "runs")).expanduser().resolve()
 
 
+class Asked(Protocol):
+    """What a run is told of its request."""
+
+    verb: ClassVar[str]
+
+    def record(self) -> dict[str, Any]:
+        """What was asked for, for JSON."""
+
+    def line(self) -> str:
+        """The command that repeats it."""
+
+
 class Run:
     """An open run folder. Only one process may work in it at a time."""
 
-    def __init__(self, folder: Path, info: dict[str, Any]):
+    def __init__(self, folder: Path, record: Record):
         self.folder = folder
-        self.info = info
+        self.record = record
         self._lock: Any = None
 
     @classmethod
-    def start(
-        cls, verb: str, title: str, settings: dict[str, Any], out: str | Path | None = None, **notes: Any
-    ) -> Self:
-        """The folder of this request, new or continued; `notes` are further entries of run.json.
+    def start(cls, request: Asked, title: str, settings: dict[str, Any], out: str | None = None) -> Self:
+        """The folder of this request, new or continued; `settings`: all that its result depends on.
 
         Raises RunError when it belongs to another request.
         """
-        key = digest(verb, settings)[:12]
-        name = re.sub(r"[^\w.-]+", "-", f"{verb}-{title}")[:60].strip("-")
-        folder = Path(out).expanduser().resolve() if out else runs_root() / f"{name}-{key[:6]}"
-        info = read_json(folder / "run.json")
-        if info is None and folder.exists() and (not folder.is_dir() or any(_visible(folder))):
-            raise RunError(
-                f"{folder} is there already and is no run of mignon", "give an empty or new folder with --out"
+        key = digest(request.verb, settings)[:12]
+        name = re.sub(r"[^\w.-]+", "-", f"{request.verb}-{title}")[:60].strip("-")
+        folder = Path(out) if out else runs_root() / f"{name}-{key[:6]}"
+        known = read_record(folder / RECORD)
+        if known is None and folder.exists() and (not folder.is_dir() or any(_visible(folder))):
+            what = (
+                f"{RECORD} in {folder} does not read"
+                if _is_there(folder / RECORD)
+                else (f"{folder} is there already and is no run of mignon")
             )
-        if info is not None and info.get("key") != key:
+            raise RunError(what, "give an empty or new folder with --out")
+        if known is not None and known.key != key:
             raise RunError(
-                f"{folder} holds another run ({info.get('verb')} {info.get('title')})",
+                f"{folder} holds another run ({known.verb} {known.title})",
                 f"give another folder with --out, or remove it: mignon rm {folder}",
             )
-        if info is None:
-            info = {
-                "verb": verb,
-                "title": title,
-                "key": key,
-                "settings": settings,
-                "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
-                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "status": "running",
-            }
-        run = cls(folder, info)
+        fresh = Record(
+            verb=request.verb,
+            key=key,
+            title=title,
+            settings=settings,
+            versions={name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+            started=time.strftime("%Y-%m-%d %H:%M:%S"),
+            status="running",
+        )
+        run = cls(folder, known or fresh)
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         run.take_lock()
         try:
-            run.info = read_json(folder / "run.json") or info  # who held the lock a moment ago may have changed it
+            # who held the lock a moment ago may have changed it
+            run.record = read_record(folder / RECORD) or run.record
             for left in folder.rglob(".*.part"):  # of a process that was killed while it wrote
                 left.unlink(missing_ok=True)
-            run.update(**notes)
+            run.update(request=request.record(), command=request.line())
         except BaseException:
             run.close()
             raise
@@ -106,8 +123,8 @@ class Run:
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json, atomically."""
-        self.info.update(changes)
-        write_json(self.folder / "run.json", self.info)
+        self.record = dataclasses.replace(self.record, **changes)
+        write_json(self.folder / RECORD, to_dict(self.record))
 
     def log(self, text: str) -> None:
         """A line with the time into log.txt."""
@@ -115,12 +132,11 @@ class Run:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The ledger: {"key", "row"} each."""
-        try:
-            lines = (self.folder / "ledger.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+        """The ledger: {"key", "row"} each; lines that do not read are left out."""
+        with machine_errors(self.folder):
+            path = self.folder / "ledger.jsonl"
+            lines = path.read_bytes().splitlines() if path.is_file() else []
+        return [entry for line in lines if (entry := _entry(line)) is not None]
 
     def row(self, key: str) -> dict[str, Any] | None:
         """The row with this key."""
@@ -128,7 +144,7 @@ class Run:
 
     def add_row(self, key: str, row: dict[str, Any]) -> None:
         """Append to the ledger (the whole file is renamed into place, so no line is ever half there)."""
-        lines = [*self.rows(), {"key": key, "row": row}]
+        lines = [*(entry for entry in self.rows() if entry["key"] != key), {"key": key, "row": row}]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomic(self.folder / "ledger.jsonl", text.encode())
 
@@ -137,21 +153,42 @@ def _visible(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if not p.name.startswith(".")]
 
 
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = parse_untrusted(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and fits(entry.get("key"), str) and fits(entry.get("row"), dict) else None
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
 def find_run(name: str | Path) -> Run:
     """A run by its folder or by its name under the runs root. Raises RunError."""
-    for folder in (Path(name).expanduser(), runs_root() / str(name)):
-        info = read_json(folder / "run.json") if folder.is_dir() else None
-        if isinstance(info, dict) and {"verb", "key", "settings"} <= set(info):
-            return Run(folder.resolve(), info)
+    for folder in (Path(name), runs_root() / str(name)):
+        record = read_record(folder / RECORD)
+        if record is not None:
+            return Run(folder.resolve(), record)
+        if folder.is_dir() and _is_there(folder / RECORD):
+            raise RunError(
+                f"{RECORD} in {folder} does not read: it is no run, or damaged", "repeat the command of the run"
+            )
     raise RunError(f"there is no run {str(name)!r}", "mignon ls runs shows the runs under ./runs (or $MIGNON_RUNS)")
 
 
 def list_runs(root: Path | None = None) -> list[Run]:
     """All runs under the root, newest first."""
     root = root or runs_root()
-    found = []
-    for folder in root.iterdir() if root.is_dir() else []:
-        info = read_json(folder / "run.json") if folder.is_dir() else None
-        if isinstance(info, dict) and "key" in info:
-            found.append(Run(folder, info))
-    return sorted(found, key=lambda run: run.info.get("started", ""), reverse=True)
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    records = [(folder, read_record(folder / RECORD)) for folder in folders]
+    runs = [Run(folder, record) for folder, record in records if record is not None]
+    return sorted(runs, key=lambda run: run.record.started, reverse=True)
+
+
+def damaged_runs(root: Path | None = None) -> list[Path]:
+    """Folders under the root with a record that does not read."""
+    root = root or runs_root()
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    return sorted(f for f in folders if _is_there(f / RECORD) and read_record(f / RECORD) is None)

@@ -52,14 +52,11 @@ class Source(Protocol):
 
 def scan(thing: str) -> Listing:
     """The listing of the source that is surest of what the user typed: `PLACE`, `SOURCE:PLACE`, `PLACE,key=value`."""
-    place, settings = _settings(thing)
-    source, colon, rest = place.partition(":")
-    if colon and source in SOURCES and not Path(place).expanduser().exists():
-        return fill(SOURCES[source], settings, DataError, f"source {source}").scan(rest)
-    sure = {name: SOURCES[name]().sure(place) for name in SOURCES}
-    most = max(sure.values())
-    best = [name for name, value in sure.items() if value == most]
-    if not most > 0:
+    source, place, settings = _settings(thing)
+    if source:
+        return fill(SOURCES[source], settings, DataError, f"source {source}").scan(place)
+    best = _surest(place)
+    if not best:
         raise DataError(
             f"there is no folder {place!r}",
             "give a folder that holds one folder of images for each class, or: digits",
@@ -69,11 +66,39 @@ def scan(thing: str) -> Listing:
     return fill(SOURCES[best[0]], settings, DataError, f"source {best[0]}").scan(place)
 
 
-def _settings(thing: str) -> tuple[str, dict[str, Any]]:
-    """The place, and what stands behind it as `,key=value`; a path that is there is a place, commas or not."""
+def absolute(thing: str) -> str:
+    """The same for every working folder: a place that is there by its whole path; words and what is not there stay."""
+    source, place, settings = _settings(thing)
+    path = Path(place).expanduser()
+    if path.exists() and (source or _surest(place) == _surest(str(path.absolute()))):
+        place = str(path.absolute())
+    return (f"{source}:" if source else "") + place + "".join(f",{key}={value}" for key, value in settings.items())
+
+
+def is_place(thing: str) -> bool:
+    """Whether a source knows what was typed, or is named."""
+    source, place, _ = _settings(thing)
+    return bool(source or _surest(place))
+
+
+def _surest(place: str) -> list[str]:
+    """The sources that are surest of a place; none when no source knows it."""
+    sure = {name: SOURCES[name]().sure(place) for name in SOURCES}
+    most = max(sure.values())
+    return [name for name, value in sure.items() if value == most > 0]
+
+
+def _settings(thing: str) -> tuple[str, str, dict[str, Any]]:
+    """The source where one is named, the place, and what stands behind it as `,key=value`.
+
+    A path that is there is a place, with commas and colons or not.
+    """
     settings: dict[str, Any] = {}
-    place = thing
-    while not Path(place).expanduser().exists() and (found := re.fullmatch(r"(.+),(\w+)=([^,]*)", place)):
+    source, place = "", thing
+    while not Path(place).expanduser().exists() and (found := re.fullmatch(r"(.+),(\w+)=([^,]*)", place, re.S)):
         place = found[1]
-        settings[found[2]] = found[3]
-    return place, settings
+        settings = {found[2]: found[3], **settings}
+    word, colon, rest = place.partition(":")
+    if colon and word in SOURCES and not Path(place).expanduser().exists():
+        source, place = word, rest
+    return source, place, settings
