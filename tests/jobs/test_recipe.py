@@ -1,6 +1,7 @@
-"""Recipes in files: those of the repository are read, wrong ones say what to type, and one trains from nothing."""
+"""Recipes in files: those that are installed are read, wrong ones say what to type, and one trains from nothing."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,26 +9,43 @@ import pytest
 import mignon
 from mignon.cli.start import run
 from mignon.errors import MignonError, RecipeError
-from mignon.jobs.recipe import Training, read_recipe
+from mignon.jobs.recipe import Training, read_recipe, shipped
 from mignon.models import parse_model
 from mignon.progress import Quiet
 from mignon.registry import MODELS
 from mignon.steps import parse_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 
-
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_of_the_repository_can_be_used(path):
-    recipe = read_recipe(path)
+@pytest.mark.parametrize("name", shipped())
+def test_every_recipe_that_is_installed_can_be_used_by_its_name(name):
+    recipe = read_recipe(name)
     assert recipe.description and recipe.train is not None
     assert len(parse_recipe(recipe.steps)) == len(recipe.steps)
     assert parse_model(recipe.train.model)[0] in MODELS
 
 
 def test_there_are_recipes_of_published_systems_and_of_our_own():
-    repeats = [read_recipe(path).repeats for path in RECIPES.glob("*.toml")]
+    repeats = [read_recipe(name).repeats for name in shipped()]
     assert sum(map(bool, repeats)) >= 3 and not all(repeats)
+
+
+def test_a_file_goes_before_a_recipe_of_the_same_name_and_a_path_is_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe("digits").train == Training("digits-cnn", epochs=20)
+    with pytest.raises(RecipeError, match="there is no recipe") as error:
+        read_recipe(tmp_path / "digits")
+    assert "digits" in error.value.instead
+    (tmp_path / "digits").write_text('steps = ["code=huffman"]')
+    assert read_recipe("digits").steps == ("code=huffman",) == read_recipe(tmp_path / "digits").steps
+
+
+def test_the_recipes_are_data_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["mignon"]
+    root = Path(mignon.__file__).parent
+    held = {path for pattern in patterns for path in root.glob(pattern)}
+    others = {path for path in root.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")}
+    assert others == held
 
 
 def test_the_table_of_training_is_read(tmp_path):
@@ -73,7 +91,7 @@ def test_a_recipe_that_is_not_there_and_steps_beside_one_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="there is no recipe"):
         mignon.compress(data="digits", recipe=tmp_path / "nothing.toml")
     with pytest.raises(RecipeError, match=r"code=range.*beside the recipe"):
-        mignon.compress(tmp_path, "code=range", data="digits", recipe=RECIPES / "digits.toml")
+        mignon.compress(tmp_path, "code=range", data="digits", recipe="digits")
     with pytest.raises(MignonError, match="no model is given"):
         mignon.compress(None, "code=range", data="digits")
 

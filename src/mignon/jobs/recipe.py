@@ -11,6 +11,7 @@ from mignon.files import machine_errors
 from mignon.settings import check_ranges, fill
 from mignon.training.settings import Options
 
+SHIPPED = Path(__file__).parents[1] / "recipes"
 KEYS = ("description", "repeats", "steps", "train")
 
 
@@ -38,11 +39,18 @@ class Recipe:
     train: Training | None = None
 
 
+def shipped() -> dict[str, Path]:
+    """The recipes that are installed with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a TOML file; its steps are not parsed yet. Raises RecipeError."""
+    """The recipe in a TOML file, or one that is installed, by name; its steps are not parsed yet. Raises RecipeError."""
     place = Path(path).expanduser()
     if not place.is_file():
-        raise RecipeError(f"there is no recipe {str(path)!r}", "give a TOML file: --recipe recipes/digits.toml")
+        place = shipped().get(str(path), place)
+    if not place.is_file():
+        raise RecipeError(f"there is no recipe {str(path)!r}", f"give a TOML file, or one of: {', '.join(shipped())}")
     with machine_errors(place):
         data = place.read_bytes()
     try:
