@@ -10,6 +10,7 @@ import mignon
 from mignon.cli.start import run
 from mignon.errors import MignonError, RecipeError
 from mignon.jobs.recipe import Training, read_recipe, shipped
+from mignon.jobs.requests import Compress
 from mignon.models import parse_model
 from mignon.progress import Quiet
 from mignon.registry import MODELS
@@ -35,6 +36,7 @@ def test_a_file_goes_before_a_recipe_of_the_same_name_and_a_path_is_no_name(tmp_
     with pytest.raises(RecipeError, match="there is no recipe") as error:
         read_recipe(tmp_path / "digits")
     assert "digits" in error.value.instead
+    assert Compress.of(data="digits", recipe="digits").line() == "mignon compress --data digits --recipe digits"
     (tmp_path / "digits").write_text('steps = ["code=huffman"]')
     assert read_recipe("digits").steps == ("code=huffman",) == read_recipe(tmp_path / "digits").steps
 

@@ -24,8 +24,8 @@ def compress(request: Compress, screen: Screen) -> Result:
     """Apply `steps` (`prune=0.8`, `tune=5`, `quant=w8a8`, `code=range`, ...) to a model and write `model.mgn`.
 
     `model`: a run folder, `.safetensors` or `.mgn`; `data`: a folder of images with the same classes, or `digits`;
-    `recipe`: a TOML file with the steps, instead of `steps`. Without a model its `[train]` table says which network is
-    trained first, in the same run folder; with one that table is not used.
+    `recipe`: a TOML file with the steps, or the name of an installed one, instead of `steps`. Without a model its
+    `[train]` table says which network is trained first, in the same run folder; with one that table is not used.
     Returns the Result with one row a step, measured on the test images. Raises MignonError.
     """
     steps, recipe = request.steps, request.recipe

@@ -24,7 +24,7 @@ from mignon.settings import changed, check_ranges, fill, named, ranged, same
 from mignon.training.settings import Options, Settings
 
 WORD, WORDS = {"word": True}, {"words": True}  # given by place, not by flag
-FILE, MODEL, IMAGES = {"path": "file"}, {"path": "model"}, {"path": "images"}  # where it is looked for
+FILE, MODEL, IMAGES, RECIPE = ({"path": kind} for kind in ("file", "model", "images", "recipe"))  # where it is looked for
 
 EXISTING = "Run folder, .safetensors or .mgn."
 
@@ -205,6 +205,8 @@ def _resolved(field: dataclasses.Field, text: str) -> str:
 
         return absolute(text)
     path = Path(text).expanduser()
+    if kind == "recipe" and not path.is_file():
+        return text
     if kind == "model" and not path.exists():
         inside = runs_root() / text
         return str(inside) if inside.is_dir() else text
@@ -304,7 +306,7 @@ class Compress(Request):
     )
     steps: tuple[str, ...] = named((), "prune=0.8 tune=5 quant=w8a8 code=range ... (mignon ls steps).", star=1, **WORDS)
     data: str = data_field()
-    recipe: str | None = named(None, "TOML file with the steps, instead of giving them here.", **FILE)
+    recipe: str | None = named(None, "TOML file with the steps, or the name of one that is installed.", **RECIPE)
     out: str | None = out_field()
     seed: int = seed_field()
     on_bad: str | None = on_bad_field()
