@@ -1,6 +1,8 @@
 """What holds the house together: imports point down, help is quick, public things are documented."""
 
 import ast
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +142,40 @@ def test_no_machine_path_and_no_large_file_is_tracked(capsys):
     with capsys.disabled():
         print(f"\n{checked} tracked files name no machine")
     assert checked > 80
+
+
+TOYS = ROOT / "tests" / "toys"
+ENTRIES = {"steps": "ternary_step", "models": "mobilenet_v3", "sources": "zip_source", "schedules": "halves"}
+CONTRACTS = [
+    "tests/toys/proof.py",
+    "tests/models/test_ops.py::test_every_claim_of_every_row_holds",
+    "tests/steps/test_steps.py::test_every_step_keeps_the_contract",
+    "tests/rules/test_rules.py::test_every_rule_keeps_the_contract",
+    "tests/data/test_sources.py::test_every_source_keeps_the_contract",
+    "tests/training/test_schedules.py::test_every_schedule_keeps_the_contract",
+    "tests/models/test_models.py::test_every_family_keeps_the_contract",
+]
+
+
+def test_members_are_added_with_a_file_each_and_every_suite_finds_them(tmp_path, capsys):
+    """A package of somebody else: a step and its rule, a family with an operation, a source, a schedule."""
+    package, info = tmp_path / "toy_mignon", tmp_path / "toy_mignon-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    for path in TOYS.glob("*.py"):
+        if path.name != "proof.py":
+            (package / path.name).write_text(path.read_text())
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-mignon\nVersion: 1.0\n")
+    lines = [f"[mignon.{kind}]\n{name} = toy_mignon.{name}" for kind, name in ENTRIES.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "toys_entry.py").write_text(f"from pathlib import Path\nPACKAGE = Path({str(package)!r})\n")
+    paths = os.pathsep.join([str(tmp_path), str(SOURCE.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACTS]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    counts = re.findall(r"^(\d+) (operations|steps|rules|sources|schedules|networks) keep", done.stdout, re.M)
+    with capsys.disabled():
+        print("\nwith the toys: " + ", ".join(f"{count} {what}" for count, what in counts))
+    assert len(counts) == 6
