@@ -90,6 +90,6 @@ class Registry:
 SOURCES = Registry("source", "mignon.data.sources", DataError)
 MODELS = Registry("model", "mignon.models", ModelError)
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
-CODERS = Registry("coder", "mignon.coding", RecipeError)
+CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

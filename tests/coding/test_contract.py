@@ -57,6 +57,22 @@ def test_every_coder_is_checked(capsys):
     assert len(list(CODERS)) >= 3
 
 
+@pytest.mark.parametrize("kind", ["weights", "side", "bits", "bytes"])
+def test_costs_add_up_to_what_is_written(kind):
+    values = sample(shape=(40, 30, 3, 3))
+    values = {"bits": values > 3, "bytes": np.abs(values) % 256}.get(kind, values).astype(np.int32)
+    for name in CODERS:
+        coder = CODERS[name]()
+        costs = coder.cost(Stream(values, kind))
+        written = 8 * len(coder.encode([Stream(values, kind)]))
+        assert costs.shape == values.shape and costs.dtype == np.float64 and (costs >= 0).all()
+        assert -0.001 * written <= written - costs.sum() <= 0.002 * written + 8 * 700, name
+        assert coder.cost(Stream(values[:0], kind)).shape == values[:0].shape
+    if kind == "weights":
+        costs = CODERS["range"]().cost(Stream(values, kind))
+        assert costs[values == 0].mean() < costs[np.abs(values) > 8].mean(), "rare numbers cost more"
+
+
 def sample(scale=4.0, shape=(32, 20, 3, 3), seed=0):
     return np.round(np.random.default_rng(seed).laplace(0, scale, shape)).astype(np.int32)
 
@@ -199,7 +215,7 @@ def test_geometric_numbers_are_within_two_percent_and_forty_bytes_of_the_entropy
 def test_start_values_of_the_range_coder_are_right_by_exact_fractions():
     from fractions import Fraction
 
-    from mignon.coding.arithmetic import START
+    from mignon.coding.integers import START
 
     for c in range(24):
         mean = Fraction(5 if c % 2 == 0 else 7, 4) * Fraction(2) ** (c // 2 - 6)

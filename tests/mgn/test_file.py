@@ -12,9 +12,12 @@ from mutants import split_header, with_header
 
 from mignon import mgn
 from mignon.checkpoint import load_safetensors, save_safetensors
+from mignon.classifier import fresh
 from mignon.coding import MAX_PER_BYTE
-from mignon.errors import FormatError
-from mignon.registry import CODERS
+from mignon.data.inputs import InputSpec
+from mignon.errors import FormatError, ModelError
+from mignon.models.narrow import narrow, widths_of
+from mignon.registry import CODERS, MODELS
 from mignon.steps import parse_recipe
 
 RECIPES = [
@@ -91,6 +94,32 @@ def test_live_and_decoded_network_say_the_same(lively, apply, recipe, digits):
     gains = any(step.startswith("cluster") for step in recipe)  # their BatchNorm is rounded to 1/256 octave
     tolerance = 0.2 if classifier.activation_bits else 2e-3 if gains else 2e-4
     assert np.abs(live - stored).mean() < tolerance * live.std()
+
+
+def test_every_family_says_the_same_live_settled_and_decoded(capsys):
+    """An eighth of the channels, so that the largest take no time; BatchNorm as after training."""
+    checked = 0
+    for family in MODELS:
+        pixels = min(MODELS[family].pixels, 64)
+        spec = InputSpec(pixels, pixels, 3, (0.5,) * 3, (0.25,) * 3)
+        whole = fresh(family, {}, spec, ("a", "b", "c"), 0)
+        last = [*whole.weighted()][-1]
+        widths = {n: max(1, w // 8) for n, w in widths_of(whole.network).items() if n != last and w > 8}
+        widths = {n: w for n, w in widths.items() if not n.endswith((".before", ".after"))}
+        try:
+            network = narrow(whole.network, widths, 3)
+        except ModelError:  # shortcuts without weights keep their widths
+            widths, network = {}, whole.network
+        live = mutants.lively(dataclasses.replace(whole, network=network, widths=widths))
+        images = np.random.default_rng(0).integers(0, 256, (3, pixels, pixels, 3), dtype=np.uint8)
+        settled, decoded = mgn.settle(live), mgn.decode(mgn.encode(live))
+        before = live.logits(images)
+        assert np.abs(settled.logits(images) - before).max() <= 1e-4 * np.abs(before).max(), family
+        assert np.array_equal(settled.logits(images), decoded.logits(images)), family
+        checked += 1
+    with capsys.disabled():
+        print(f"\n{checked} families say the same live, settled and decoded")
+    assert checked >= 19
 
 
 def test_registered_coders_all_write_files(lively, capsys):

@@ -50,7 +50,7 @@ class Stream:
 
 
 class Coder(Protocol):
-    """`encode` and `decode` are inverse for any content; the bytes are the same on every machine.
+    """A frozen dataclass of settings. `encode` and `decode` are inverse for any content, the same bytes everywhere.
 
     `decode` gets untrusted bytes: it raises FormatError and takes no memory that the layouts do not justify. It also
     gives the byte position at which each stream ends; the last one is the length of the data.
@@ -61,6 +61,9 @@ class Coder(Protocol):
 
     def encode(self, streams: list[Stream]) -> bytes:
         """All streams as one run of bytes."""
+
+    def cost(self, stream: Stream) -> np.ndarray:
+        """Bits of each number (float64, the shape of the stream) without headers, for whoever chooses numbers."""
 
     def decode(self, data: bytes, layouts: list[Layout]) -> tuple[list[np.ndarray], list[int]]:
         """The int32 arrays, and where each ends."""

@@ -5,6 +5,8 @@ stream has many different values; streams of up to 1,024 neighboring values get 
 """
 
 import heapq
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,10 +20,11 @@ LONGEST = 15
 
 
 @CODERS.register("huffman")
+@dataclass(frozen=True)
 class Huffman:
     """Per stream: smallest value, span (0: classes), code lengths of 4 bits each, codes."""
 
-    summary = "static canonical Huffman code for each stream, tables included"
+    summary: ClassVar[str] = "static canonical Huffman code for each stream, tables included"
 
     def encode(self, streams: list[Stream]) -> bytes:
         """Tables and codes, each stream starting at a byte."""
@@ -30,10 +33,16 @@ class Huffman:
             flat = values.ravel().astype(np.int64)
             if not flat.size:
                 continue
-            direct = int(flat.max() - flat.min()) < DIRECT_SPAN
-            forms = [_write_stream(flat, False), *([_write_stream(flat, True)] if direct else [])]
-            out += min(forms, key=len)
+            out += min((data for data, _ in _forms(flat)), key=len)
         return bytes(out)
+
+    def cost(self, stream: Stream) -> np.ndarray:
+        """Bits of each number: its code and the bits below its leading one; the table is not counted."""
+        (values,) = check_streams([stream])
+        if not values.size:
+            return np.zeros(values.shape)
+        _, lengths = min(_forms(values.ravel().astype(np.int64)), key=lambda form: len(form[0]))
+        return lengths.reshape(values.shape).astype(np.float64)
 
     def decode(self, data: bytes, layouts: list[Layout]) -> tuple[list[np.ndarray], list[int]]:
         """Inverse of `encode`."""
@@ -50,8 +59,14 @@ class Huffman:
         return arrays, ends
 
 
-def _write_stream(flat: np.ndarray, direct: bool) -> bytes:
-    """A table of all values (`direct`) or of bit lengths, and the codes."""
+def _forms(flat: np.ndarray) -> list[tuple[bytes, np.ndarray]]:
+    """The stream written in each way that suits it, with the bits of each number."""
+    direct = int(flat.max() - flat.min()) < DIRECT_SPAN
+    return [_write_stream(flat, False), *([_write_stream(flat, True)] if direct else [])]
+
+
+def _write_stream(flat: np.ndarray, direct: bool) -> tuple[bytes, np.ndarray]:
+    """A table of all values (`direct`) or of bit lengths, and the codes; the bits of each number."""
     low, span = int(flat.min()), int(flat.max() - flat.min()) + 1
     unsigned = np.where(flat >= 0, 2 * flat, -2 * flat - 1)
     symbols = flat - low if direct else _bit_lengths(unsigned)
@@ -66,9 +81,10 @@ def _write_stream(flat: np.ndarray, direct: bool) -> bytes:
     nibbles = np.append(lengths, 0)[: size + size % 2].astype(np.uint8)
     out += (nibbles[0::2] << 4 | nibbles[1::2]).tobytes()
     if direct and span == 1:
-        return bytes(out)
+        return bytes(out), np.zeros(flat.size, np.int64)
     low_bits = unsigned & ((1 << extra) - 1)
-    return bytes(out) + _write_bits(canonical_codes(lengths)[symbols] << extra | low_bits, lengths[symbols] + extra)
+    bits = lengths[symbols] + extra
+    return bytes(out) + _write_bits(canonical_codes(lengths)[symbols] << extra | low_bits, bits), bits
 
 
 def code_lengths(counts: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Fixed width: every number of a stream takes as many bits as the widest needs. No modelling at all."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from mignon.coding import Layout, Stream, check_streams
@@ -9,10 +12,11 @@ from mignon.registry import CODERS
 
 
 @CODERS.register("packed")
+@dataclass(frozen=True)
 class Packed:
     """For each stream its smallest value, a width in bits, and the differences to the smallest value, packed."""
 
-    summary = "fixed number of bits a weight, nothing gained by coding (the default before a code step)"
+    summary: ClassVar[str] = "fixed number of bits a weight, nothing gained by coding (the default before a code step)"
 
     def encode(self, streams: list[Stream]) -> bytes:
         """Smallest value (zigzag varint), width (one byte), numbers most significant bit first."""
@@ -27,6 +31,13 @@ class Packed:
                 shifts = np.arange(width - 1, -1, -1)
                 out += np.packbits(((flat - low)[:, None] >> shifts & 1).astype(np.uint8)).tobytes()
         return bytes(out)
+
+    def cost(self, stream: Stream) -> np.ndarray:
+        """Bits of each number: the width of the stream."""
+        (values,) = check_streams([stream])
+        flat = values.astype(np.int64)
+        width = int(flat.max() - flat.min()).bit_length() if flat.size else 0
+        return np.full(values.shape, float(width))
 
     def decode(self, data: bytes, layouts: list[Layout]) -> tuple[list[np.ndarray], list[int]]:
         """Inverse of `encode`."""

@@ -1,4 +1,4 @@
-"""Adaptive binary arithmetic coding of integers, in whole numbers only; compiled by numba.
+"""An adaptive model of integers for the binary coder, in whole numbers only; compiled by numba.
 
 Model of one integer (kind weights or side): "is it 0", its sign, its bit length (unary), then the bits below the
 leading one. The two highest of these are modelled, the rest is written as it is. Every modelled decision is predicted
@@ -14,35 +14,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from mignon.coding.binary import LEAST, LIMIT, ONE, RATE, SQUASH, STRETCH, code, start
 from mignon.coding.compiled import compiled
 
 CLASSES = 24  # of the expected magnitude, two an octave, from below 1/16 on
 LENGTHS = 32  # bit lengths 1 .. 32
 NODES = 1 + 9 + LENGTHS + LENGTHS * 3  # zero flag; signs by the signs of two neighbors; lengths; two mantissa bits
-ONE = 1 << 16
 CONTEXTS = 4  # neighbors, row, column, whole stream
-LIMIT = 1000  # a counter averages over at most so many decisions
-
-
-def _stretch_tables() -> tuple[np.ndarray, np.ndarray]:
-    """squash(x) = 65536 / (1 + exp(-x / 256)) for x = -2047..2047 by interpolation of exact values, and its inverse."""
-    # round(65536 / (1 + exp(-(i - 16) / 2))), i = 0..32: constants of the format, since exp differs between libraries
-    knots = [22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17625, 24743, 32768]
-    knots += [65536 - k for k in reversed(knots[:-1])]
-    squash = np.empty(4096, np.int64)
-    for x in range(-2048, 2048):
-        d = max(-2047, min(2047, x)) + 2048
-        i, w = d >> 7, d & 127
-        squash[x + 2048] = (knots[i] * (128 - w) + knots[i + 1] * w + 64) >> 7
-    stretch = np.empty(4096, np.int64)
-    filled = 0
-    for x in range(-2047, 2048):
-        upto = int(squash[x + 2048]) >> 4
-        while filled <= min(upto, 4095):
-            stretch[filled] = x
-            filled += 1
-    stretch[filled:] = 2047
-    return squash, stretch
 
 
 def _start_probabilities() -> np.ndarray:
@@ -68,9 +46,7 @@ def _fixed(p: Fraction) -> int:
     return max(64, min(ONE - 64, round(p * ONE)))
 
 
-SQUASH, STRETCH = _stretch_tables()
 START = _start_probabilities()
-RATE = np.array([(ONE * 2) // (2 * n + 3) for n in range(LIMIT + 1)], np.int64)
 
 
 @compiled
@@ -93,7 +69,7 @@ def _predict(place, node, prob, weights, inputs):
         inputs[j] = STRETCH[prob[j, place[j], node] >> 14]
         total += weights[node, j] * inputs[j]
     x = min(2047, max(-2047, total >> 16))
-    return min(ONE - 32, max(32, SQUASH[x + 2048]))
+    return min(ONE - LEAST, max(LEAST, SQUASH[x + 2048]))
 
 
 @compiled
@@ -109,51 +85,26 @@ def _learn(bit, p, place, node, prob, count, weights, inputs):
 
 
 @compiled
-def _code(decoding, bit, p, coder, data):
-    """One decision through the 32-bit carryless coder. coder = [x1, x2, x, position]; the bit goes out or comes in."""
-    x1, x2 = coder[0], coder[1]
-    r = x2 - x1
-    middle = x1 + (r >> 16) * p + (((r & 65535) * p) >> 16)
-    if decoding:
-        bit = 1 if coder[2] <= middle else 0
-    if bit:
-        x2 = middle
-    else:
-        x1 = middle + 1
-    while (x1 ^ x2) & 0xFF000000 == 0:
-        if decoding:
-            following = data[coder[3]] if coder[3] < len(data) else 255
-            coder[2] = ((coder[2] << 8) & 0xFFFFFFFF) | following
-        elif coder[3] < len(data):  # compiled code does not check its bounds; the caller sees the position
-            data[coder[3]] = x2 >> 24
-        coder[3] += 1
-        x1 = (x1 << 8) & 0xFFFFFFFF
-        x2 = ((x2 << 8) & 0xFFFFFFFF) | 255
-    coder[0], coder[1] = x1, x2
-    return bit
-
-
-@compiled
-def _decide(decoding, bit, place, node, prob, count, weights, inputs, coder, data):
+def _decide(decoding, bit, place, node, prob, count, weights, inputs, registers, data):
     p = _predict(place, node, prob, weights, inputs)
-    bit = _code(decoding, bit, p, coder, data)
+    bit = code(decoding, bit, p, registers, data)
     _learn(bit, p, place, node, prob, count, weights, inputs)
     return bit
 
 
 @compiled
-def _integer(decoding, q, place, signs, prob, count, weights, inputs, coder, data):
+def _integer(decoding, q, place, signs, prob, count, weights, inputs, registers, data):
     """Code one integer; a damaged file may ask for more than 32 bits, which gives 2^31 as a mark."""
     magnitude = abs(q)
-    if not _decide(decoding, 1 if magnitude else 0, place, 0, prob, count, weights, inputs, coder, data):
+    if not _decide(decoding, 1 if magnitude else 0, place, 0, prob, count, weights, inputs, registers, data):
         return 0
-    negative = _decide(decoding, 1 if q < 0 else 0, place, 1 + signs, prob, count, weights, inputs, coder, data)
+    negative = _decide(decoding, 1 if q < 0 else 0, place, 1 + signs, prob, count, weights, inputs, registers, data)
     length = 1
     while True:
         if length > 32:
             return 1 << 31
         more = 1 if magnitude >> length else 0
-        if not _decide(decoding, more, place, 9 + length, prob, count, weights, inputs, coder, data):
+        if not _decide(decoding, more, place, 9 + length, prob, count, weights, inputs, registers, data):
             break
         length += 1
     value = 1
@@ -161,15 +112,15 @@ def _integer(decoding, q, place, signs, prob, count, weights, inputs, coder, dat
         bit = magnitude >> (length - 2 - i) & 1
         if i < 2:
             node = 10 + LENGTHS + 3 * (length - 1) + (0 if i == 0 else 1 + (value & 1))
-            bit = _decide(decoding, bit, place, node, prob, count, weights, inputs, coder, data)
+            bit = _decide(decoding, bit, place, node, prob, count, weights, inputs, registers, data)
         else:
-            bit = _code(decoding, bit, ONE // 2, coder, data)
+            bit = code(decoding, bit, ONE // 2, registers, data)
         value = value * 2 + bit
     return -value if negative else value
 
 
 @compiled
-def _integers(decoding, values, prob, count, weights, coder, data):
+def _integers(decoding, values, prob, count, weights, registers, data, costs):
     """A stream of integers, rows x columns; contexts from the row, the column and the neighbors so far."""
     rows, columns = values.shape
     column_sum = np.zeros(columns, np.int64)
@@ -193,23 +144,26 @@ def _integers(decoding, values, prob, count, weights, coder, data):
             place[3] = _class_of(overall)
             s1 = 0 if i == 0 or values[o, i - 1] == 0 else 1 if values[o, i - 1] > 0 else 2
             s2 = 0 if o == 0 or values[o - 1, i] == 0 else 1 if values[o - 1, i] > 0 else 2
-            q = _integer(decoding, values[o, i], place, s1 + 3 * s2, prob, count, weights, inputs, coder, data)
+            spent = registers[4]
+            q = _integer(decoding, values[o, i], place, s1 + 3 * s2, prob, count, weights, inputs, registers, data)
             if q > 2147483647 or q < -2147483648:
                 return False
             values[o, i] = q
+            if costs.size:
+                costs[o, i] = registers[4] - spent
             a = min(abs(q), 1 << 20)
             column_sum[i] += a
             row_sum += a
             total += a
             n = o * columns + i + 1
             overall = (4096 * total + 8 * 8192) // (n + 8)
-        if decoding and coder[3] > len(data) + 8:
+        if decoding and registers[3] > len(data) + 8:
             return False
     return True
 
 
 @compiled
-def _symbols(decoding, values, width, prob, count, coder, data):
+def _symbols(decoding, values, width, prob, count, registers, data, costs):
     """A stream of `width`-bit symbols (bits or bytes): a binary tree of counters, by row and neighbors."""
     rows, columns = values.shape
     for o in range(rows):
@@ -217,54 +171,53 @@ def _symbols(decoding, values, width, prob, count, coder, data):
             before = values[o, i - 1] if width == 1 and i else 0
             above = values[o - 1, i] if width == 1 and o else 0
             context = before + 2 * above if width == 1 else min(o, 3)
-            node = 1
+            node, spent = 1, registers[4]
             for b in range(width - 1, -1, -1):
-                p = min(ONE - 32, max(32, prob[context, node] >> 10))
-                bit = _code(decoding, values[o, i] >> b & 1, p, coder, data)
+                p = min(ONE - LEAST, max(LEAST, prob[context, node] >> 10))
+                bit = code(decoding, values[o, i] >> b & 1, p, registers, data)
                 prob[context, node] += ((bit << 26) - prob[context, node]) * RATE[count[context, node]] >> 16
                 if count[context, node] < LIMIT:
                     count[context, node] += 1
                 node = node * 2 + bit
             values[o, i] = node - (1 << width)
-        if decoding and coder[3] > len(data) + 8:
+            if costs.size:
+                costs[o, i] = registers[4] - spent
+        if decoding and registers[3] > len(data) + 8:
             return False
     return True
 
 
 class Model:
-    """The adaptive state of one coded run, and the arithmetic coder's registers."""
+    """The adaptive state of one coded run, and the registers of the binary coder."""
 
     def __init__(self, data: np.ndarray, decoding: bool):
         self.data, self.decoding = data, decoding
-        self.coder = np.array([0, 0xFFFFFFFF, 0, 0], np.int64)
-        if decoding:
-            for _ in range(4):
-                byte = int(data[self.coder[3]]) if self.coder[3] < len(data) else 255
-                self.coder[2] = self.coder[2] << 8 | byte
-                self.coder[3] += 1
+        self.registers = start(data, decoding)
         self.integer: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.symbol: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def run(self, values: np.ndarray, kind: str, kernels: bool = True) -> bool:
+    def run(self, values: np.ndarray, kind: str, kernels: bool = True, costs: np.ndarray | None = None) -> bool:
         """Code rows x columns of int64 in place; False when damaged data led outside the int32 range.
 
-        `kernels`: the stream has more than two axes; linear layers and side values have models of their own.
+        `kernels`: the stream has more than two axes; linear layers and side values have models of their own. `costs`
+        (int64, rows x columns) gets the ideal cost of each number in 1/65536 bit.
         """
+        spent = np.empty((0, 0), np.int64) if costs is None else costs
         if kind in ("bits", "bytes"):
             if kind not in self.symbol:
                 shape = (4, 2 if kind == "bits" else 256)
                 self.symbol[kind] = (np.full(shape, 1 << 25, np.int64), np.zeros(shape, np.int64))
             width = 1 if kind == "bits" else 8
-            return _symbols(self.decoding, values, width, *self.symbol[kind], self.coder, self.data)
+            return _symbols(self.decoding, values, width, *self.symbol[kind], self.registers, self.data, spent)
         kind = kind if kernels else f"{kind} without kernels"
         if kind not in self.integer:
             prob = np.broadcast_to(START << 10, (CONTEXTS, CLASSES, NODES)).copy()
             count = np.full(prob.shape, 10, np.int64)
             weights = np.full((NODES, CONTEXTS), (ONE * 5) // (4 * CONTEXTS), np.int64)
             self.integer[kind] = (prob, count, weights)
-        return _integers(self.decoding, values, *self.integer[kind], self.coder, self.data)
+        return _integers(self.decoding, values, *self.integer[kind], self.registers, self.data, spent)
 
     @property
     def position(self) -> int:
         """Bytes that are settled so far."""
-        return int(self.coder[3]) - (4 if self.decoding else 0)
+        return int(self.registers[3]) - (4 if self.decoding else 0)
