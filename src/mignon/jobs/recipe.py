@@ -45,7 +45,7 @@ def shipped() -> dict[str, Path]:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a TOML file, or one that is installed, by name; its steps are not parsed yet. Raises RecipeError."""
+    """The recipe in a TOML file, or an installed one by name; its steps are not parsed yet. Raises RecipeError."""
     place = Path(path).expanduser()
     if not place.is_file():
         place = shipped().get(str(path), place)

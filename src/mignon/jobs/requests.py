@@ -24,7 +24,9 @@ from mignon.settings import changed, check_ranges, fill, named, ranged, same
 from mignon.training.settings import Options, Settings
 
 WORD, WORDS = {"word": True}, {"words": True}  # given by place, not by flag
-FILE, MODEL, IMAGES, RECIPE = ({"path": kind} for kind in ("file", "model", "images", "recipe"))  # where it is looked for
+FILE, MODEL, IMAGES, RECIPE = (
+    {"path": kind} for kind in ("file", "model", "images", "recipe")
+)  # where it is looked for
 
 EXISTING = "Run folder, .safetensors or .mgn."
 
