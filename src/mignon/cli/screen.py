@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mignon.errors import MignonError
+
 T = TypeVar("T")
 
 
@@ -46,9 +48,12 @@ class Terminal:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    """One JSON document on stdout, whole or not at all. Raises MignonError for a figure that is not finite."""
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise MignonError("a figure is not a finite number, which JSON cannot hold", "leave --json away") from None
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

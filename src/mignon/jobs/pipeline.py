@@ -196,5 +196,5 @@ def _kept(path: Path) -> Classifier | None:
 def _kept_array(path: Path) -> np.ndarray | None:
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None

@@ -14,10 +14,11 @@ from mignon import mgn
 from mignon.checkpoint import load_safetensors
 from mignon.classifier import Classifier
 from mignon.errors import MignonError
-from mignon.files import read_json
 from mignon.models.weights import rules_of
 from mignon.report.content import BARS
 from mignon.runs import Run
+from mignon.runs.record import read_document
+from mignon.settings import fits
 
 SAMPLE = 2048  # kernels of a layer that are compared, evenly spread, where it has more
 BINS = 61  # of a histogram of weights; the middle one holds the zeros
@@ -217,8 +218,8 @@ def _stages(folder: Path, step: str) -> list[Stage]:
 
     found = []
     for path in sorted(folder.rglob("history.json"), key=order):
-        history = read_json(path)
-        if isinstance(history, list) and history and all(isinstance(entry, dict) for entry in history):
+        history = read_document(path)
+        if history and fits(history, list[dict[str, float | None]]):
             inner = " ".join(path.parent.relative_to(folder).parts)
             found.append(Stage(f"{step} {inner}".strip(), history))
     return found

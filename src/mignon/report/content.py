@@ -114,7 +114,7 @@ def read(run: Run, number: int = 0) -> Content:
     """All that the folder of a run says; `number` is its place on the page."""
     record = run.record
     parts = [(str(name), int(size)) for name, size in record.bytes]
-    rows = [known(Row, entry["row"]) for entry in run.rows()]
+    rows = [row for entry in run.rows() if "step" in (row := known(Row, entry["row"]))]
     verdict = record.verdict or (
         f"This run is not finished (status: {record.status or 'unknown'}); what it has measured so far stands below"
     )

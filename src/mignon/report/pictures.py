@@ -23,6 +23,8 @@ def accuracy_against_bytes(contents: list[Content]) -> str:
     with rc_context(STYLE):
         figure, axes = new_figure(3.1)
         sizes = [s for number, content in enumerate(contents) for s in _series(axes, content, number, len(contents))]
+        if not sizes:
+            return ""
         axes.set_xscale("log")
         low, high = min(sizes), max(sizes)
         axes.set_xlim(low / 1.35, high * 1.35)

@@ -18,10 +18,14 @@ from typing import Any, ClassVar, Protocol, Self
 
 from mignon.errors import RunError
 from mignon.files import digest, machine_errors, parse_untrusted, write_atomic, write_json
-from mignon.runs.record import Record, read_record, to_dict
+from mignon.runs.record import Record, plain, read_record, to_dict
 from mignon.settings import fits
 
 RECORD = "run.json"
+OWN = {
+    RECORD, "ledger.jsonl", "model.safetensors", "model.mgn", "steps", "teacher", "log.txt", "report.html", "report.md",
+    "checkpoint.safetensors", "history.json", "flips.npz", "card.json", "contact-sheet.png", ".lock",
+}  # fmt: skip
 LIBRARIES = ("mignon", "torch", "numpy", "pillow")
 
 
@@ -121,6 +125,10 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def foreign(self) -> list[str]:
+        """What lies in the folder and is not of a run."""
+        return sorted({path.name for path in self.folder.iterdir() if not path.match(".*.part")} - OWN)
+
     def update(self, **changes: Any) -> None:
         """Change entries of run.json, atomically."""
         self.record = dataclasses.replace(self.record, **changes)
@@ -144,7 +152,7 @@ class Run:
 
     def add_row(self, key: str, row: dict[str, Any]) -> None:
         """Append to the ledger (the whole file is renamed into place, so no line is ever half there)."""
-        lines = [*(entry for entry in self.rows() if entry["key"] != key), {"key": key, "row": row}]
+        lines = [*(entry for entry in self.rows() if entry["key"] != key), {"key": key, "row": plain(row)}]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomic(self.folder / "ledger.jsonl", text.encode())
 

@@ -1,6 +1,7 @@
 """The record of a run, `run.json`: what was asked for, where it comes from, what came out."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,4 +65,15 @@ def read_document(path: Path) -> Any:
 def to_dict(record: Record) -> dict[str, Any]:
     """For JSON: what is known."""
     values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    return {name: plain(value) for name, value in values.items() if value not in (None, "", [], {})}
+
+
+def plain(value: Any) -> Any:
+    """The same as `read_document` takes it: numbers that are not finite are None, half characters are words."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
