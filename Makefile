@@ -8,7 +8,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 RUN := cd $(ROOT) && OMP_WAIT_POLICY=passive
 
-.PHONY: demo test test-isa test-all bench install dev lint clean
+.PHONY: demo test test-isa test-all bench install dev docs lint clean
 
 demo: install
 	$(RUN) $(VENV)/bin/mignon demo
@@ -41,13 +41,16 @@ test-isa: dev
 test-all: dev lint
 	$(RUN) MIGNON_EXAMPLES=explore $(VENV)/bin/pytest -n 2
 
+docs: dev
+	$(RUN) && $(VENV)/bin/python benchmarks/make_docs.py
+
 lint: dev
 	$(RUN) $(VENV)/bin/ruff check .
 	$(RUN) $(VENV)/bin/ruff format --check .
 	$(RUN) $(VENV)/bin/mypy
 
 bench: dev
-	$(RUN) && failed=0; for b in benchmarks/bench_*.py benchmarks/kills.py; do \
+	$(RUN) && failed=0; for b in benchmarks/bench_*.py; do \
 	  echo "== $$b"; $(VENV)/bin/python $$b || failed=1; done; exit $$failed
 
 clean:

@@ -16,9 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import bar
+from common import PROGRAM, bar
 
-PROGRAM = Path(sys.executable).with_name("mignon")
 ISA = {
     "native": {},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},

@@ -4,14 +4,12 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from common import bar
+from common import PROGRAM, bar
 
-program = Path(sys.executable).with_name("mignon")
 times = []
 for _ in range(6):
     started = time.perf_counter()
-    subprocess.run([program, "--help"], check=True, capture_output=True)
+    subprocess.run([PROGRAM, "--help"], check=True, capture_output=True)
     times.append(time.perf_counter() - started)
 sys.exit(not bar("mignon --help, median of 5", statistics.median(times[1:]), 0.5, unit=" s"))

@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = Path(sys.executable).with_name("mignon")
 
 
 def shared_data() -> Path:

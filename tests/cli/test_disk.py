@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kills import broken_files
+from bench_kills import broken_files
 
 from mignon.cli.start import run
 from mignon.files import cache_folder

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-import kills
+import bench_kills as kills
 import pytest
 import torch
 from safetensors.torch import load_file

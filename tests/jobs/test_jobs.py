@@ -1,14 +1,12 @@
 """The verbs end to end on the digits: what they give back, what they keep, what they never do twice."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 import mignon
 from mignon.cli.start import run
-from mignon.cli.verbs import app
 from mignon.data.cache import open_images
 from mignon.data.look import neutral_spec
 from mignon.jobs.build import choose
@@ -243,27 +241,3 @@ def test_runs_are_listed_and_removed(built, monkeypatch, tmp_path):
     assert Path(built.file).exists()
     for what in ("models", "steps", "coders", "sources"):
         assert all(entry["name"] and entry["summary"] for entry in mignon.ls(what))
-
-
-def test_the_commands_of_the_readme_run(monkeypatch, tmp_path, capsys):
-    root = Path(__file__).parents[2]
-    text = (root / "README.md").read_text()
-    blocks = re.findall(r"```\n(.*?)```", text, re.S)
-    monkeypatch.chdir(tmp_path)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("mignon ")]
-    commands = [line.split()[1:] for line in lines if "photos" not in line]
-    assert len(commands) >= 8
-    for command in commands:
-        assert run(command) == 0, command
-    assert (tmp_path / "runs" / "report.html").exists()
-    capsys.readouterr()
-
-
-def test_flags_in_the_readme_exist():
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    known = {"--help", "--version", "--debug", "--index-url", "-C"}
-    for command in app:
-        if not command.startswith("-"):
-            known |= {name for a in app[command].assemble_argument_collection() for name in a.names}
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
-    assert used <= known, used - known

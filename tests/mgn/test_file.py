@@ -3,12 +3,12 @@
 import dataclasses
 import time
 
-import mutants
+import bench_mutants as mutants
 import numpy as np
 import pytest
 import torch
+from bench_mutants import split_header, with_header
 from helpers import context_for
-from mutants import split_header, with_header
 
 from mignon import mgn
 from mignon.checkpoint import load_safetensors, save_safetensors

@@ -1,6 +1,6 @@
 """Files changed on purpose, and sealed again: each is refused in one line or makes a network of finite weights.
 
-`python benchmarks/mutants.py [FILES [CHECKPOINTS [SEED]]]` (100,000 and 20,000: about an hour on one core).
+`python benchmarks/bench_mutants.py [FILES [CHECKPOINTS [SEED]]]` (2,000 and 400 in `make bench`; 100000 20000: hours).
 Headers are edited inside; streams are swapped, cut, filled with extremes and coded again: every rule, every coder.
 """
 
@@ -296,7 +296,7 @@ def attack_checkpoints(made: list[tuple[bytes, Classifier]], count: int, seed: i
 
 def main() -> None:
     """Print the figures; exit code 1 when anything came out wrong."""
-    count, checkpoints, seed = [int(a) for a in [*sys.argv[1:], *("100000", "20000", "0")[len(sys.argv) - 1 :]]]
+    count, checkpoints, seed = [int(a) for a in [*sys.argv[1:], *("2000", "400", "0")[len(sys.argv) - 1 :]]]
     torch.set_num_threads(1)
     made = files()
     print(f"{len(made)} files of {len(RECIPES)} recipes under {len(list(CODERS))} coders", flush=True)

@@ -1,6 +1,6 @@
 """Every family of methods on the same parents and images, one table; each row is one recipe, measured on its file.
 
-python benchmarks/methods.py [resnet20|mobilenetv2]: with nothing, both.
+python benchmarks/bench_methods.py [resnet20|mobilenetv2|pruning]: with nothing, all.
 """
 
 import statistics
@@ -56,6 +56,18 @@ MOBILENETV2: dict[str, tuple[float | None, bool]] = {
     "quant=w4a8 code=range": (1.5, False),
     f"quant=w4a8,{PLAIN} code=range": (None, False),
 }
+PRUNING = (
+    "prune=0.5",
+    "prune=0.5,scope=layer",
+    "prune=0.5,by=sensitivity",
+    "prune-nm=2:4",
+    "prune-channels=0.25",
+    "prune-channels=0.25 tune=1,lr=0.05,share=0.5",
+    "prune-channels=0.25 tune=1,lr=0.05,share=0.5 quant=w8a8 code=range",
+    "cluster=16 code=range",
+    "cluster=16,shared=true code=range",
+    "prune=0.5 cluster=16 code=range",
+)
 
 
 def reference_step(path: Path) -> float:
@@ -112,10 +124,12 @@ def compare(name: str, recipes: dict[str, tuple[float | None, bool]]) -> bool:
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:] or ["resnet20", "mobilenetv2"]
+    asked = sys.argv[1:] or ["resnet20", "mobilenetv2", "pruning"]
     done = []
     if "resnet20" in asked:
         done.append(compare("resnet20-cifar10-jpeg", RESNET20))
+    if "pruning" in asked:
+        done.append(compare("resnet20-cifar10-jpeg", dict.fromkeys(PRUNING, (None, False))))
     if "mobilenetv2" in asked:
         name = "mobilenetv2-035-cifar10-jpeg"
         done.append(compare(name, MOBILENETV2))

@@ -1,7 +1,8 @@
 """SIGKILL at random moments of `mignon train` and `mignon compress`, then the same command again.
 
 After each kill every file with a final name is whole and a finished run beside it is untouched; the repeated command
-exits 0 and ends with the bytes of a run that nobody killed. `python benchmarks/kills.py [MOMENTS]` (20 of each verb).
+exits 0 and ends with the bytes of a run that nobody killed.
+`python benchmarks/bench_kills.py [MOMENTS]` (20 of each verb).
 """
 
 import json
