@@ -25,7 +25,7 @@ from mignon.training.loop import Settings, optimizer_for
 
 torch.set_num_threads(1)
 data = str(unpacked("cifar10-jpeg"))
-DISTIL = "tune=1,share=0.55,lr=0.003,freeze=0.999,teacher=parent,weight=1"
+DISTIL = "tune=1,share=0.55,lr=0.012,freeze=0.999,teacher=parent,weight=1"
 SHORT = DISTIL.replace("0.55", "0.25")
 PLAIN = "range=minmax,round=nearest,correct=false"
 
