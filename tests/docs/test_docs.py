@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+import statistics
 import subprocess
 import tarfile
 from pathlib import Path
@@ -131,3 +132,19 @@ def test_make_bench_runs_every_benchmark():
     assert "benchmarks/bench_*.py" in told
     others = {path.name for path in ROOT.glob("benchmarks/*.py") if not path.name.startswith("bench_")}
     assert others == {"common.py", "make_digits.py", "make_docs.py", "make_picture.py"}
+
+
+def test_the_readme_has_the_median_and_range_of_the_demo_s_table():
+    section = (ROOT / "docs" / "results.md").read_text().partition("## The demo\n")[2].partition("\n## ")[0]
+    head, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line
+    ]
+    native = [dict(zip(head, row)) for row in rows if row[0] == "native" and row[1].isdigit()]
+    tops = [float(row["top-1"].removesuffix(" %")) for row in native]
+    sizes = sorted(row["bytes"] for row in native)
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert len(native) == 10
+    assert f"a median of {statistics.median(tops):.2f} % ({min(tops):.2f} to {max(tops):.2f} %)" in text
+    assert f"in {sizes[0]} to {sizes[-1]} bytes" in text
+    shown = next(row for row in native if row["seed"] == "3")
+    assert f"model.mgn: {shown['bytes']} bytes" in text and f"{float(shown['top-1'][:-2]):.1f} % of the 450" in text
