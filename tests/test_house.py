@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,48 @@ def test_members_are_added_with_a_file_each_and_every_suite_finds_them(tmp_path,
     with capsys.disabled():
         print("\nwith the toys: " + ", ".join(f"{count} {what}" for count, what in counts))
     assert len(counts) == 6
+
+
+ANOTHER_OPTION = {  # file: what stands there, and what instead
+    "training/settings.py": (
+        "    share: float = ranged(",
+        '    nesterov: bool = named(True, "momentum looks ahead")\n    share: float = ranged(',
+    ),
+    "training/loop.py": ("nesterov=True", "nesterov=settings.nesterov"),
+}
+TRY_IT = """
+import inspect, json, sys
+import mignon
+from mignon.cli.start import run
+assert mignon.__file__.startswith(sys.argv[1])
+assert inspect.signature(mignon.train).parameters["nesterov"].default is True
+for name in ("a", "b"):
+    words = ["train", "digits-cnn", "--data", "digits", "--epochs", "1", "--out", f"{sys.argv[1]}/{name}"]
+    assert run(words + ["--no-nesterov"] * (name == "b")) == 0
+recipe = 'steps = ["code=range"]\\n[train]\\nmodel = "digits-cnn"\\nnesterov = false\\n'
+open(f"{sys.argv[1]}/recipe.toml", "w").write(recipe)
+from mignon.jobs.recipe import read_recipe
+assert read_recipe(f"{sys.argv[1]}/recipe.toml").train.nesterov is False
+a, b = (json.load(open(f"{sys.argv[1]}/{name}/run.json")) for name in ("a", "b"))
+assert "--no-nesterov" in b["command"] and "nesterov" not in a["command"]
+assert a["history"][0]["train_loss"] != b["history"][0]["train_loss"]
+"""
+
+
+def test_one_more_training_option_touches_two_files(tmp_path):
+    """Flag, Python function, recipe, record and repeat line have it at once."""
+    shutil.copytree(SOURCE, tmp_path / "mignon")
+    for name, (old, new) in ANOTHER_OPTION.items():
+        text = (tmp_path / "mignon" / name).read_text()
+        assert text.count(old) == 1
+        (tmp_path / "mignon" / name).write_text(text.replace(old, new))
+    done = subprocess.run(
+        [sys.executable, "-c", TRY_IT, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = subprocess.run(
+        [sys.executable, "-c", "from mignon.cli.start import run; run(['train', '--help'])"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}, check=True,
+    )  # fmt: skip
+    assert "--nesterov" in shown.stdout and "Momentum looks ahead" in shown.stdout

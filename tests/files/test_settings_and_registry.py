@@ -88,7 +88,8 @@ def test_a_name_is_taken_once():
 
 def test_a_package_registers_through_its_entry_point(tmp_path, monkeypatch):
     (tmp_path / "toys.py").write_text(
-        "from mignon.registry import CODERS\n\n@CODERS.register('toy-coder')\nclass Toy:\n    summary, cost = 'a toy', None\n"
+        "from mignon.registry import CODERS\n\n\n"
+        "@CODERS.register('toy-coder')\nclass Toy:\n    summary, cost = 'a toy', None\n"
     )
     info = tmp_path / "toys-1.0.dist-info"
     info.mkdir()

@@ -127,7 +127,7 @@ def _annotation(field: dataclasses.Field, hint: Any) -> Any:
         Parameter(
             name=None if field.metadata.get("word") else names,
             help=told,
-            negative=None if field.default is None else "",
+            negative="" if field.default is False else None,
             converter=_whole if kinds == [int] else None,
         ),
     ]
