@@ -2,6 +2,8 @@
 
 import os
 import sys
+import warnings
+from typing import Any
 
 
 def main() -> None:
@@ -19,6 +21,7 @@ def run(arguments: list[str]) -> int:
     from mignon.errors import MignonError
     from mignon.files import machine_error
 
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
@@ -64,3 +67,9 @@ def _help(arguments: list[str]) -> str:
 
     verb = f"{arguments[0]} " if arguments and arguments[0] in list(app) else ""
     return f"see: mignon {verb}--help"
+
+
+def _show_warning(message: Any, *_: Any) -> None:
+    from mignon.errors import one_line
+
+    print(f"warning: {one_line(message)}", file=sys.stderr)

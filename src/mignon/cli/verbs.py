@@ -99,9 +99,9 @@ def _command(request: type[Request]) -> Callable[..., int | None]:
         result = function_of(request)(asked, screen=Terminal())
         return SHOWN.get(request.verb, show_result)(result, json)
 
-    parameters = []
+    parameters, known = [], signature(request).parameters
     for field in dataclasses.fields(request):
-        parameter = signature(request).parameters[field.name]
+        parameter = known[field.name]
         if field.metadata.get("words"):
             parameter = parameter.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
         parameters.append(parameter.replace(annotation=_annotation(field, parameter.annotation)))

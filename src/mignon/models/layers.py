@@ -53,8 +53,13 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int
 
 
 def initialize(network: nn.Module) -> nn.Module:
-    """He et al. 2015 for convolutions (fan out), small normal weights for linear layers; biases are zero."""
+    """He et al. 2015 for convolutions (fan out), small normal weights for linear layers; biases are zero.
+
+    Tensors on the meta device have no numbers to set: asking for them takes 2.5 s, since torch imports its compiler.
+    """
     for module in network.modules():
+        if getattr(module, "weight", None) is not None and module.weight.is_meta:
+            continue
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:

@@ -128,8 +128,10 @@ def output_shape(module: Any, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
     if row is None or row.role != "weights":
         if row is not None and row.in_place and not (row.role == "view" and len(inputs[0]) > 1):
             return inputs[0]
+        # no picture costs nothing; on the meta device many functions are Python and load torch's compiler (2.5 s)
+        device = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), "cpu")
         with torch.no_grad():
-            return tuple(module(*(torch.empty(1, *shape, device="meta") for shape in inputs)).shape[1:])
+            return tuple(module(*(torch.empty(0, *shape, device=device) for shape in inputs)).shape[1:])
     if not is_convolution(module):
         if inputs[0] != (module.in_features,):
             raise RuntimeError(f"{module.in_features} features are expected, not {inputs[0]}")

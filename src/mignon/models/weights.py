@@ -100,6 +100,21 @@ def refit(network: fx.GraphModule) -> None:
                 rule.fit(block.module.parametrizations["bias"].original)
 
 
+def _absorb_norm(module: Any, norm: Any, gain: Any) -> None:
+    bias = norm.bias.double() - norm.running_mean.double() * gain
+    if module.bias is not None:
+        bias = bias + module.bias.double() * gain
+    rule, latent = weight_rule(module), latent_weight(module)
+    scaled = (latent.double() * gain.reshape(-1, *[1] * (latent.dim() - 1))).float()
+    if rule is None:
+        module.weight = nn.Parameter(scaled)
+    else:
+        set_rule(module, rule.absorb(latent, gain), scaled)
+    if weight_rule(module, "bias") is not None:
+        parametrize.remove_parametrizations(module, "bias")
+    module.bias = nn.Parameter(bias.float())
+
+
 def absorb(network: fx.GraphModule) -> fx.GraphModule:
     """A copy without BatchNorm: its gain goes into the weight's rule or the weight, its shift into the bias."""
     network = clone(network)
@@ -108,21 +123,10 @@ def absorb(network: fx.GraphModule) -> fx.GraphModule:
             if block.norm is None or block.module is None:
                 continue
             module: Any = block.module
-            norm: Any = network.get_submodule(block.norm)
-            gain = norm_gain(network, block)
-            assert gain is not None, "a block with BatchNorm has a gain"
-            bias = norm.bias.double() - norm.running_mean.double() * gain
-            if module.bias is not None:
-                bias = bias + module.bias.double() * gain
-            rule, latent = weight_rule(module), latent_weight(module)
-            scaled = (latent.double() * gain.reshape(-1, *[1] * (latent.dim() - 1))).float()
-            if rule is None:
-                module.weight = nn.Parameter(scaled)
+            if latent_weight(module).is_meta:  # no numbers yet, only shapes
+                module.bias = nn.Parameter(torch.empty(len(latent_weight(module)), device="meta"))
             else:
-                set_rule(module, rule.absorb(latent, gain), scaled)
-            if weight_rule(module, "bias") is not None:
-                parametrize.remove_parametrizations(module, "bias")
-            module.bias = nn.Parameter(bias.float())
+                _absorb_norm(module, network.get_submodule(block.norm), norm_gain(network, block))
             node = block.nodes[1]
             node.replace_all_uses_with(block.nodes[0])
             network.graph.erase_node(node)

@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -60,6 +59,8 @@ class Run:
 
         Raises RunError when it belongs to another request.
         """
+        from importlib.metadata import version  # 40 ms
+
         key = digest(request.verb, settings)[:12]
         name = re.sub(r"[^\w.-]+", "-", f"{request.verb}-{title}")[:60].strip("-")
         folder = Path(out) if out else runs_root() / f"{name}-{key[:6]}"
