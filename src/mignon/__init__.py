@@ -8,7 +8,7 @@ from typing import Any
 
 from mignon.errors import DataError, FormatError, MachineError, MignonError, ModelError, RecipeError, RunError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "Classifier": "mignon.classifier",
