@@ -3,10 +3,14 @@
 LONGEST = 400  # characters of a line
 
 
+def printable(text: object) -> str:
+    """Text from anywhere without what a terminal would act on: control characters are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
 def one_line(text: object, longest: int = LONGEST) -> str:
     """Text from anywhere as one printable line: white space folded, control characters spelled out, the middle cut."""
-    words = " ".join(str(text).split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)
+    line = printable(" ".join(str(text).split()))
     half = (longest - 3) // 2
     return line if len(line) <= longest else f"{line[:half]}...{line[-half:]}"
 

@@ -1,34 +1,39 @@
 """Drawing: lines and bars on stderr while a job runs, tables on stdout when it is done."""
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from mignon.errors import MignonError
+from mignon.errors import MignonError, printable
 
 T = TypeVar("T")
+WIDTH = 150  # of tables where there is no terminal
+SHORTEST = 8  # characters that a column of words keeps
+LEDGER = "measured on the decoded files"
 
 
 class Terminal:
     """Progress on stderr: a bar with the time left on a terminal or in a notebook, plain lines elsewhere."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
         self.warnings: list[str] = []
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def warn(self, text: str) -> None:
         """One line, kept for --json."""
         self.warnings.append(text)
-        self.console.print(f"warning: {text}", style="yellow", markup=False)
+        self.console.print(f"warning: {printable(text)}", style="yellow", markup=False)
 
     def record(self, step: int, **numbers: float) -> None:
         """Nothing to draw: the line of the epoch says it."""
@@ -54,98 +59,132 @@ def print_json(value: Any) -> None:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise MignonError("a figure is not a finite number, which JSON cannot hold", "leave --json away") from None
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    text = re.sub("[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)  # of terminals, halves
+    sys.stdout.write(text + "\n")
+
+
+def tell(text: object) -> None:
+    """A line on stdout; what a terminal would act on is spelled out."""
+    print(printable(text))
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """The ledger as a table."""
-    table = Table(title="measured on the decoded files", title_justify="left")
-    for name in ("step", "on", "bytes", "x", "top-1 %", "95 %", "change", "lost/gained", "p", "KL", "s"):
-        table.add_column(name, justify="left" if name in ("step", "on") else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row["step"],
-            f"{row['split'][:5]} {row['images']:,}",
-            f"{row['size_bytes']:,}",
-            f"{row['ratio']:.1f}",
-            f"{100 * row['top1']:.2f}",
-            f"{100 * row['top1_low']:.1f}-{100 * row['top1_high']:.1f}",
-            f"{100 * row['top1_change']:+.2f}"
+    cells = [
+        {
+            "step": row["step"],
+            "on": f"{row['split'][:5]} {row['images']:,}",
+            "bytes": f"{row['size_bytes']:,}",
+            "x": f"{row['ratio']:.1f}",
+            "top-1 %": f"{100 * row['top1']:.2f}",
+            "95 %": f"{100 * row['top1_low']:.1f}-{100 * row['top1_high']:.1f}",
+            "change": f"{100 * row['top1_change']:+.2f}"
             + (" (noise)" if row["within_noise"] and row["lost"] + row["gained"] else ""),
-            f"{row['lost']}/{row['gained']}",
-            f"{row['p_value']:.2g}",
-            f"{row['kl']:.4f}",
-            f"{row['seconds']:.1f}",
-        )
-    _print(table)
+            "lost/gained": f"{row['lost']}/{row['gained']}",
+            "p": f"{row['p_value']:.2g}",
+            "KL": f"{row['kl']:.4f}",
+            "s": f"{row['seconds']:.1f}",
+        }
+        for row in rows
+    ]
+    print_table(cells, ("step",), ("s", "lost/gained", "p", "KL", "x", "95 %", "on", "change"), LEDGER)
 
 
-def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+def columns() -> int:
+    """Characters of a line on this screen."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+
+
+def print_table(
+    rows: list[dict[str, str]], words: tuple[str, ...], spare: tuple[str, ...] = (), title: str | None = None
+) -> None:
+    """Rows with the same keys. On a narrow screen `words` wrap and columns of `spare` are left out, the first one
+    first; figures are never cut."""
+    width = columns()
+    rows = [{printable(name): printable(cell) for name, cell in row.items()} for row in rows]
+    longest = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    need = {name: min(size, SHORTEST) if name in words else size for name, size in longest.items()}
+    for name in spare:
+        if sum(need.values()) + 3 * len(need) + 1 > width:
+            need.pop(name, None)
+    table = Table(title=title, title_justify="left")
+    for name in need:
+        form: dict[str, Any] = {"overflow": "fold"} if name in words else {"no_wrap": True, "min_width": need[name]}
+        side: Any = "left" if name in words or name == "on" else "right"
+        table.add_column(Text(name), justify=side, **form)
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in need))
+    Console(width=width).print(table)
+    left = [name for name in longest if name not in need]
+    if left:
+        print(f"left out for want of room: {', '.join(left)} (--json has everything)")
 
 
 def print_about(about: dict[str, Any]) -> None:
     """`mignon show`: layers, totals, and the parts of a file."""
-    table = Table("layer", "kind", "out (C x H x W)", "parameters", "MACs", "weights not zero")
+    rows = []
     for layer in about["layers"]:
-        shape = " x ".join(str(n) for n in layer["shape"])
         weights, nonzeros = layer["weights"], layer["nonzeros"]
         density = f"{nonzeros:,} ({100 * nonzeros / weights:.1f} %)" if weights else ""
-        table.add_row(layer["name"], layer["kind"], shape, f"{layer['parameters']:,}", f"{layer['macs']:,}", density)
-    _print(table)
-    print(
+        shape = " x ".join(str(n) for n in layer["shape"])
+        counts = {"parameters": f"{layer['parameters']:,}", "MACs": f"{layer['macs']:,}", "weights not zero": density}
+        rows.append({"layer": layer["name"], "kind": layer["kind"], "out (C x H x W)": shape, **counts})
+    print_table(rows, ("layer", "kind", "out (C x H x W)"), ("weights not zero", "kind", "out (C x H x W)"))
+    tell(
         f"{about['family']} {about['options'] or ''}: {about['parameters']:,} parameters, {about['macs']:,} MACs, "
         f"{about['peak_activation_bytes']:,} bytes of activations at most"
     )
     if "file" in about:
         recipe = " ".join(about["recipe"]) or "float32"
-        print(f"{about['file']}: {about['size_bytes']:,} bytes as .mgn ({about['ratio']:.1f}x), {recipe}")
+        tell(f"{about['file']}: {about['size_bytes']:,} bytes as .mgn ({about['ratio']:.1f}x), {recipe}")
     if "parts" in about:
-        parts = Table("part", "bytes")
-        for part in about["parts"]:
-            parts.add_row(part["part"], f"{part['bytes']:,}")
-        parts.add_row("sum", f"{sum(part['bytes'] for part in about['parts']):,}")
-        _print(parts)
+        parts = [{"part": part["part"], "bytes": f"{part['bytes']:,}"} for part in about["parts"]]
+        total = {"part": "sum", "bytes": f"{sum(part['bytes'] for part in about['parts']):,}"}
+        print_table([*parts, total], ("part",))
     if "sensitivity" in about:
-        table = Table("layer alone quantized", "weights", "KL at 8 bits", "KL at 4 bits", "bytes of a bit")
-        for row in about["sensitivity"]:
-            kl = (f"{row['kl_8_bits']:.6f}", f"{row['kl_4_bits']:.6f}")
-            table.add_row(row["layer"], f"{row['weights']:,}", *kl, f"{row['bytes_a_bit']:,}")
-        _print(table)
+        rows = [
+            {
+                "layer alone quantized": row["layer"],
+                "weights": f"{row['weights']:,}",
+                "KL at 8 bits": f"{row['kl_8_bits']:.6f}",
+                "KL at 4 bits": f"{row['kl_4_bits']:.6f}",
+                "bytes of a bit": f"{row['bytes_a_bit']:,}",
+            }
+            for row in about["sensitivity"]
+        ]
+        print_table(rows, ("layer alone quantized",), ("bytes of a bit", "weights", "KL at 8 bits"))
     if "forms" in about:
-        columns = ("values", "indices", "side", "other", "header", "total")
-        forms = Table("bytes with weights as", *columns)
-        for row in about["forms"]:
-            forms.add_row(row["form"], *(f"{row[column]:,}" for column in columns))
-        _print(forms)
+        kinds = ("values", "indices", "side", "other", "header", "total")
+        rows = [{"form": row["form"]} | {column: f"{row[column]:,}" for column in kinds} for row in about["forms"]]
+        print_table(rows, ("form",), ("side", "header", "other", "indices", "values"), "bytes with weights as")
         for name, reason in about["not_comparable"].items():
-            print(f"not compared: {name} ({reason}), counted as other")
+            tell(f"not compared: {name} ({reason}), counted as other")
 
 
 def print_card(card: dict[str, Any]) -> None:
     """`mignon data`: the card in lines."""
-    table = Table("class", *card["counts"])
-    for name, counts in list(card["per_class"].items())[:50]:
-        table.add_row(escape(name), *(f"{n:,}" for n in counts.values()))
-    table.add_row("all", *(f"{n:,}" for n in card["counts"].values()))
-    _print(table)
+    counts = [*list(card["per_class"].items())[:50], ("all", card["counts"])]
+    print_table([{"class": n} | {split: f"{k:,}" for split, k in c.items()} for n, c in counts], ("class",))
     width, height = card["width"], card["height"]
-    print(f"{card['images']:,} images of {card['classes']} classes; {card['split_rule']}")
-    print(
+    tell(f"{card['images']:,} images of {card['classes']} classes; {card['split_rule']}")
+    tell(
         f"width {width['min']}-{width['max']} (median {width['median']}), height {height['min']}-{height['max']} "
         f"(median {height['median']}), modes {card['modes']}"
     )
     if depth := card["depth"]:
-        print(
+        tell(
             f"{depth['pictures']:,} pictures of more than 8 bits hold {depth['least']:.10g} to {depth['most']:.10g}: "
             f"black is {depth['black']:.10g}, white {depth['white']:.10g}"
         )
-    print(f"{card['repeated']} images are there more than once, {card['in_two_splits_count']} of them in two splits")
-    print(f"{len(card['bad'])} files cannot be decoded" + "".join(f"\n  {n}: {why}" for n, why in card["bad"][:20]))
+    tell(f"{card['repeated']} images are there more than once, {card['in_two_splits_count']} of them in two splits")
+    tell(f"{len(card['bad'])} files cannot be decoded")
+    for name, why in card["bad"][:20]:
+        tell(f"  {name}: {why}")
     for note in card["warnings"] + card["notes"]:
-        print(note)
-    print("unchanged files are not read again; touch one of them, and all are")
-    print(f"contact sheet {card['contact_sheet']}\nrun folder {card['run']}")
+        tell(note)
+    tell("unchanged files are not read again; touch one of them, and all are")
+    tell(f"contact sheet {card['contact_sheet']}")
+    tell(f"run folder {card['run']}")
 
 
 def print_entries(entries: list[dict[str, Any]]) -> None:
@@ -153,7 +192,12 @@ def print_entries(entries: list[dict[str, Any]]) -> None:
     if not entries:
         print("no runs yet")
         return
-    table = Table(*entries[0])
-    for entry in entries:
-        table.add_row(*("" if value is None else str(value) for value in entry.values()))
-    _print(table)
+    rows = [{key: "" if value is None else str(value) for key, value in entry.items()} for entry in entries]
+    figures = ("size_bytes", "top1")
+    print_table(rows, tuple(key for key in rows[0] if key not in figures), ("started", "status", "title", "verb"))
+
+
+def print_removed(folders: list[str]) -> None:
+    """`mignon rm`: what is gone."""
+    for folder in folders:
+        tell(f"removed {folder}")

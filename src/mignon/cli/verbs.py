@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from mignon import __version__
-from mignon.cli.screen import Terminal, print_about, print_card, print_entries, print_json, print_rows
+from mignon.cli.screen import (
+    Terminal,
+    print_about,
+    print_card,
+    print_entries,
+    print_json,
+    print_removed,
+    print_rows,
+    tell,
+)
 from mignon.jobs.requests import REQUESTS, Request, flag, function_of, signature
 
 app = App(
@@ -41,12 +50,12 @@ def show_result(result: Any, as_json: bool) -> int:
     else:
         if result.rows:
             print_rows(result.rows)
-        print(result.verdict)
+        tell(result.verdict)
         if result.file:
-            print(f"file {result.file}")
+            tell(f"file {result.file}")
         if (Path(result.run) / "report.html").exists():
-            print(f"report {Path(result.run) / 'report.html'}")
-        print(f"run folder {result.run}")
+            tell(f"report {Path(result.run) / 'report.html'}")
+        tell(f"run folder {result.run}")
     return 0 if result.limit_met else 3
 
 
@@ -56,7 +65,7 @@ def show_predictions(results: list[dict[str, Any]], as_json: bool) -> None:
         print_json(results)
         return
     for item in results:
-        print(f"{100 * item['probability']:5.1f} %  {item['label']}  {item['image']}")
+        tell(f"{100 * item['probability']:5.1f} %  {item['label']}  {item['image']}")
 
 
 def show_checks(rows: list[dict[str, Any]], as_json: bool) -> int:
@@ -66,7 +75,7 @@ def show_checks(rows: list[dict[str, Any]], as_json: bool) -> int:
     else:
         for row in rows:
             hint = f"  -> {row['hint']}" if row["hint"] else ""
-            print(f"{'ok ' if row['ok'] else 'BAD'} {row['what']}: {row['value']}{hint}")
+            tell(f"{'ok ' if row['ok'] else 'BAD'} {row['what']}: {row['value']}{hint}")
     return 0 if all(row["ok"] for row in rows) else 1
 
 
@@ -85,8 +94,8 @@ SHOWN: dict[str, Callable[[Any, bool], int | None]] = {
     "show": _drawn(print_about),
     "data": _drawn(print_card),
     "ls": _drawn(print_entries),
-    "rm": _drawn(lambda removed: print(*(f"removed {folder}" for folder in removed), sep="\n")),
-    "report": _drawn(lambda path: print(f"report {path}"), lambda path: {"report": str(path)}),
+    "rm": _drawn(print_removed),
+    "report": _drawn(lambda path: tell(f"report {path}"), lambda path: {"report": str(path)}),
     "doctor": show_checks,
 }
 

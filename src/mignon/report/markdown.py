@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from mignon.errors import printable
 from mignon.report.content import MATRIX, Content, totals
 from mignon.report.words import percent, short
 
@@ -69,8 +70,9 @@ def _details(content: Content, several: bool) -> Iterable[str]:
     yield _heading("Provenance", content, several)
     yield _list(content.provenance)
     if content.command:
+        command = "\n".join(map(printable, content.command.split("\n")))
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content.command)), default=0))
-        yield f"Repeat it with\n\n{fence}\n{content.command}\n{fence}"
+        yield f"Repeat it with\n\n{fence}\n{command}\n{fence}"
 
 
 def _heading(name: str, content: Content, several: bool) -> str:
@@ -90,5 +92,6 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def escape(text: str) -> str:
     """Text from outside as Markdown that shows just that, on one line."""
-    text = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", re.sub(r"\s+", " ", text))
+    text = printable(re.sub(r"\s+", " ", text))
+    text = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mignon.errors import printable
 from mignon.files import write_atomic
 from mignon.runs import Run
 
@@ -60,6 +61,7 @@ def _render(**values: Any) -> str:
         loader=PackageLoader("mignon.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: _shown(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -76,3 +78,7 @@ def data_uri(pixels: np.ndarray) -> str:
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
+
+
+def _shown(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

@@ -9,9 +9,12 @@ from xml.etree import ElementTree
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mignon.errors import printable
+
 # Colors that stand for variables of the page, so that one picture serves light and dark.
 TEXT, LINE, SURFACE = "#010203", "#010204", "#010205"
 SERIES = ["#010211", "#010212", "#010213", "#010214", "#010215", "#010216"]
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 VARIABLES = {TEXT: "var(--text)", LINE: "var(--line)", SURFACE: "var(--surface)"}
 VARIABLES |= {color: f"var(--series-{i + 1})" for i, color in enumerate(SERIES)}
 
@@ -48,7 +51,9 @@ def to_svg(figure: Figure, label: str, name: str) -> str:
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that the measuring font lacks; the browser has its own fonts
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    root = ElementTree.fromstring(buffer.getvalue())
+    # XML cannot hold control characters at all
+    text = CONTROL.sub(lambda found: printable(found[0]), buffer.getvalue().decode())
+    root = ElementTree.fromstring(text)
     _clean(root, f"{name}-")
     root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": label}
     return ElementTree.tostring(root, encoding="unicode")
