@@ -154,4 +154,9 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "mignon"
+    try:
+        return (Path(base).expanduser() if base else Path.home() / ".cache") / "mignon"
+    except RuntimeError:
+        raise MachineError(
+            "this account has no home folder to keep a cache in", "set MIGNON_CACHE to a folder"
+        ) from None

@@ -5,12 +5,29 @@ import sys
 import warnings
 from typing import Any
 
+# what torch's RuntimeErrors and the loader of its libraries say
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "failed to map segment")
+
 
 def main() -> None:
     """`mignon ...`; exits with the code of the design."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads can make a step ten times slower
     os.environ.setdefault("KMP_BLOCKTIME", "0")
-    sys.exit(run(sys.argv[1:]))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us: nothing may get its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    try:
+        os.getcwd()
+    except OSError:
+        print("mignon: the working folder is not there any more\ngo to another one, then repeat", file=sys.stderr)
+        sys.exit(1)
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -40,16 +57,17 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("mignon: interrupted; repeat the command to go on where it stopped", file=sys.stderr)
         return 130
-    except MemoryError:
-        if debug:
-            raise
-        print("mignon: out of memory\nuse a smaller --batch or --image", file=sys.stderr)
-        return 1
     except BrokenPipeError:
         return 1
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+            print("mignon: out of memory\nuse a smaller --batch or --image", file=sys.stderr)
+            return 1
+        if isinstance(error, RuntimeError) and "home directory" in str(error):
+            print("mignon: there is no home folder that ~ could stand for\nwrite the whole path", file=sys.stderr)
+            return 2
         if isinstance(error, OSError) and error.errno is not None:
             machine = machine_error(error, error.filename or "a file")
             print(f"mignon: {machine.what}\n{machine.instead}", file=sys.stderr)

@@ -6,7 +6,6 @@ where it stopped.
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import platform
@@ -19,6 +18,11 @@ from mignon.errors import RunError
 from mignon.files import digest, machine_errors, parse_untrusted, write_atomic, write_json
 from mignon.runs.record import Record, plain, read_record, to_dict
 from mignon.settings import fits
+
+try:
+    import fcntl
+except ImportError:  # Linux and macOS are meant; elsewhere two processes in one folder are not kept apart
+    fcntl = None  # type: ignore[assignment]
 
 RECORD = "run.json"
 OWN = {
@@ -107,7 +111,8 @@ class Run:
         with machine_errors(path):
             self._lock = path.open("a")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
             raise RunError(
