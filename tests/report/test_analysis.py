@@ -161,12 +161,12 @@ def test_everything_is_read_from_the_run_folder(small, model, tmp_path, monkeypa
 
 
 def test_a_rule_with_an_index_shows_its_use_and_its_drift(toys, model, tmp_path):
-    recipe = ["levels=1", "tune=1,share=0.5,lr=0.5", "levels=0.01"]
+    recipe = ["levels=1", "tune=3,lr=0.1", "levels=0.01"]
     result = mignon.compress(model, *recipe, data="digits", out=tmp_path / "r")
     found = analyze(find_run(result.run))
     assert found.uses.columns == ["0", "1", "2"], "weights that were made small have index 2 only"
     assert found.uses.values[:, :2].sum() == 0 and found.uses.values.sum() > 1000
-    assert found.drift.columns == ["tune=1,lr=0.5,share=0.5", "levels=0.01"]
+    assert found.drift.columns == ["tune=3,lr=0.1", "levels=0.01"]
     assert found.drift.rows == ["layer 0", "layer 3", "layer 7"]
     assert (found.drift.values > 0).all() and (found.drift.values < 1).all()
     titles = [picture.title for picture in draw(found, 0)]
