@@ -2,19 +2,16 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
-from common import class_folders_of_tiny_imagenet, unpacked
+from common import PROGRAM, class_folders_of_tiny_imagenet, unpacked
 
-program = Path(sys.executable).with_name("mignon")
 for folder in (unpacked("cifar10-jpeg"), class_folders_of_tiny_imagenet()):
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         done = subprocess.run(
-            [program, "build", folder, "--minutes", "5", "--max-kib", "40", "--out", f"{place}/run", "--json"],
+            [PROGRAM, "build", folder, "--minutes", "5", "--max-kib", "40", "--out", f"{place}/run", "--json"],
             stdout=subprocess.PIPE,
         )
         seconds = time.perf_counter() - started

@@ -7,10 +7,11 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from common import bar, shared_data, unpacked
+from common import PROGRAM, bar, shared_data, unpacked
 
 from mignon import mgn
 from mignon.checkpoint import load_safetensors
@@ -21,11 +22,20 @@ TOP1 = 82.86  # percent, measured when the shared data were made
 OWN_BYTES = {"values": 96_871, "indices": 499_404, "other parameters": 273_352, "container and rest": 171_215}
 KL_IMAGES = 1000
 
-program = Path(sys.executable).with_name("mignon")
 source = shared_data() / "mobilenetv2-002-pruned-int8.safetensors"
 data = unpacked("cifar10-jpeg")
 with tempfile.TemporaryDirectory() as folder:
-    command = [program, "compress", source, "--data", data, "--out", f"{folder}/run", "--json", "code=range"]
+    command = [
+        str(PROGRAM),
+        "compress",
+        str(source),
+        "--data",
+        str(data),
+        "--out",
+        f"{folder}/run",
+        "--json",
+        "code=range",
+    ]
     result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     stored = Path(result["file"]).read_bytes()
 before, after = (100 * row["top1"] for row in result["rows"])
@@ -47,8 +57,9 @@ print(f"  {'together':24}{sum(OWN_BYTES.values()):>10,}\n")
 
 def differing() -> int:
     """Integers of the decoded file that are not those of the source."""
-    pairs = zip(imported.weighted().values(), decoded.weighted().values(), strict=True)
-    return sum(int((weight_rule(a).q != weight_rule(b).q).sum()) for a, b in pairs)
+    ours, theirs = ([weight_rule(m) for m in c.weighted().values()] for c in (decoded, imported))
+    rules: list[tuple[Any, Any]] = list(zip(ours, theirs, strict=True))
+    return sum(int((a.q != b.q).sum()) for a, b in rules)
 
 
 def log_probabilities(classifier, pixels: np.ndarray) -> torch.Tensor:

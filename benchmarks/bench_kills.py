@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("mignon")
+from common import PROGRAM
+
 EPOCHS = 20
 RECIPE = ("prune=0.5", "tune=3", "quant=w4a8", "tune=2", "code=range")
 

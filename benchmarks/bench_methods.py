@@ -18,6 +18,7 @@ from mignon.checkpoint import load_safetensors
 from mignon.data.cache import open_images
 from mignon.data.inputs import to_network
 from mignon.jobs.pipeline import Pipeline
+from mignon.jobs.requests import Compress
 from mignon.models.graph import place
 from mignon.progress import Quiet
 from mignon.runs import Run
@@ -95,8 +96,8 @@ def compare(name: str, recipes: dict[str, tuple[float | None, bool]]) -> bool:
     step = reference_step(path)
     print(f"\n{name}; a reference step takes {step:.3f} CPU-seconds")
     print("| recipe | bytes | top-1 % | change | KL | CPU s of steps |\n|---|---|---|---|---|---|")
-    notes = []
-    with tempfile.TemporaryDirectory() as folder, Run.start("methods", name, {"parent": name}, folder) as run:
+    notes, request = [], Compress.of(path, data=data)
+    with tempfile.TemporaryDirectory() as folder, Run.start(request, name, {}, folder) as run:
         parent = load_safetensors(path)
         images = open_images(data, parent.input)
         pipeline = Pipeline(run, parent, images, 0, "cpu", Quiet())

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ RECIPES = (
     "quant-symmetric=w8a8",
     "share=learned,shapes=8,length=4", "share=v2qq,eps=clamp", "equalize=2 quant=w8,per=tensor",
 )  # fmt: skip
-VALUES = [
+VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 3, 17, 255, 10**6, 10**9, 2**31, 2**63, 10**24, 0.5, 1e300, -0.0, "", "range",
     "huffman", "packed", "float", "grid", "a", "1", "\x1b[31m", "\ud7ff", "x" * 5000, [], {}, [[]], [0] * 50, ["x"] * 3,
     {"rule": "float"}, {"rule": "grid", "bits": 16}, {"rule": "float", "kept": 10**12}, {"rule": "codebook", "k": 4},
@@ -123,9 +124,9 @@ def edit(value, dice: random.Random):
         return changed
     if isinstance(value, list) and value and dice.random() < 0.7:
         place = dice.randrange(len(value))
-        changed = list(value)
-        changed[place : place + 1] = [edit(value[place], dice)] * dice.choice([0, 1, 1, 1, 2, 100])
-        return changed
+        parts = list(value)
+        parts[place : place + 1] = [edit(value[place], dice)] * dice.choice([0, 1, 1, 1, 2, 100])
+        return parts
     if isinstance(value, int) and dice.random() < 0.5:
         return value + dice.choice([-1, 1, 100, 10**6])
     return dice.choice(VALUES)

@@ -7,15 +7,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import bar, shared_data, unpacked
+from common import PROGRAM, bar, shared_data, unpacked
 
 from mignon import mgn
 from mignon.checkpoint import load_safetensors
 from mignon.models.weights import weight_rule
 
-program = Path(sys.executable).with_name("mignon")
 data = unpacked("cifar10-jpeg")
 met = True
 
@@ -24,7 +24,7 @@ def compress(model: Path, recipe: list[str], out: str, threads: int = 2) -> dict
     """One command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
-        [program, "compress", model, "--data", data, "--out", out, "--json", *recipe],
+        [PROGRAM, "compress", model, "--data", data, "--out", out, "--json", *recipe],
         stdout=subprocess.PIPE,
         env=environment,
         check=True,
@@ -44,7 +44,8 @@ def entropy_table(file: Path) -> tuple[float, list[tuple[str, float, int]]]:
     sizes = dict(mgn.parts(stored))
     rows = []
     for name, module in mgn.decode(stored).weighted().items():
-        rows.append((name, entropy_bytes(weight_rule(module).q.numpy()), sizes[f"{name}.weight q"]))
+        rule: Any = weight_rule(module)
+        rows.append((name, entropy_bytes(rule.q.numpy()), sizes[f"{name}.weight q"]))
     return sum(r[2] for r in rows) / sum(r[1] for r in rows), rows
 
 

@@ -1,6 +1,7 @@
 """Kernel sharing: matching against the plain loop of the source, and the trained ResNet-20 before any retraining."""
 
 import itertools
+import math
 import resource
 import sys
 import tempfile
@@ -31,14 +32,14 @@ def plain_loop(rows: list[list[float]], references: list[list[float]]) -> list[t
     """The matching of the source: kernel by kernel, reference by reference."""
     found = []
     for w in rows:
-        w_mean, best = sum(w) / len(w), None
+        w_mean, best = sum(w) / len(w), (math.inf, 0, 0.0, 0.0)
         for k, r in enumerate(references):
             r_mean = sum(r) / len(r)
             power = sum((x - r_mean) ** 2 for x in r)
             alpha = sum((x - w_mean) * (y - r_mean) for x, y in zip(w, r)) / power
             beta = w_mean - alpha * r_mean
             error = sum(abs(alpha * y + beta - x) for x, y in zip(w, r))
-            if best is None or error < best[0]:
+            if error < best[0]:
                 best = (error, k, alpha, beta)
         found.append(best[1:])
     return found

@@ -48,7 +48,7 @@ def ours() -> float:
 def plain() -> float:
     """The same epoch by hand: tensors in memory, batched pad-crop-flip in torch, SGD, cosine, validation."""
     torch.manual_seed(0)
-    network = ResNet(3, "b", 10, 3).to(memory_format=torch.channels_last)
+    network = ResNet(3, "b", 10, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1) * 255, torch.tensor(STD).view(1, 3, 1, 1) * 255
     images, labels = torch.from_numpy(train.take(slice(None))).permute(0, 3, 1, 2), torch.from_numpy(train.labels)
@@ -100,10 +100,10 @@ def pillow(count: int = 3000) -> float:
         with Image.open(path) as image:
             pixels = np.pad(np.asarray(image.convert("RGB")), ((4, 4), (4, 4), (0, 0)), mode="reflect")
         top, left = generator.integers(0, 9, 2)
-        image = Image.fromarray(pixels).crop((left, top, left + 32, top + 32))
+        cropped = Image.fromarray(pixels).crop((left, top, left + 32, top + 32))
         if generator.random() < 0.5:
-            image = ImageOps.mirror(image)
-        np.asarray(image)
+            cropped = ImageOps.mirror(cropped)
+        np.asarray(cropped)
     return count / (time.perf_counter() - started)
 
 
