@@ -1,5 +1,6 @@
 """A full or read-only disk: one line, what to do, exit 1, nothing half-written. Needs root, for small file systems."""
 
+import gc
 import io
 import os
 import shutil
@@ -37,8 +38,9 @@ def disk(tmp_path):
         return folder
 
     yield make
+    gc.collect()  # what an error kept open
     for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(scope="module")

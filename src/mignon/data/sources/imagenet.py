@@ -30,7 +30,7 @@ class ImageNet:
         """Where train folders are WordNet numbers and a list of the validation images is there."""
         root = Path(place).expanduser()
         listed = any((root / name).is_file() for name in LISTS)
-        return 0.9 if listed and any(next((root / name).glob("n[0-9]*"), None) for name in TRAIN) else 0.0
+        return 0.9 if listed and any([*(root / name).glob("n[0-9]*")] for name in TRAIN) else 0.0
 
     def scan(self, place: str) -> Listing:
         """List the images; those of the validation list as if they lay in class folders too."""
