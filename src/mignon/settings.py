@@ -96,15 +96,16 @@ def check_ranges(settings: Any, error: type[MignonError], spelling: str = "{name
         if "low" not in field.metadata or value is None:
             continue
         name = field.name.replace("_", "-") if spelling.startswith("--") else field.name
-        low, high, above = (field.metadata[key] for key in ("low", "high", "above"))
+        low, high, above, usual = (field.metadata[key] for key in ("low", "high", "above", "usual"))
         if not (low < value if above else low <= value) or not value <= high:
-            asked, usual = (
+            usual = (high if above else max(low, 1)) if usual is None else usual
+            asked, example = (
                 spelling.format(name=name, value=f"{number:g}" if isinstance(number, float) else number)
-                for number in (value, field.metadata["usual"])
+                for number in (value, usual)
             )
             least = f"more than {low:g}, at most" if above else f"{low:g} to"
-            example = "" if field.metadata["usual"] is None else f", for example {usual}"
-            raise error(f"{where}{asked} is not possible", f"{field.metadata['help']}: {least} {high:g}{example}")
+            help = field.metadata["help"].rstrip(".")
+            raise error(f"{where}{asked} is not possible", f"{help}: {least} {high:g}, for example {example}")
 
 
 def known(cls: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ import sys, numpy, mignon.coding
 from mignon.coding import Stream, decode, encode
 values = numpy.arange(-50, 50, dtype=numpy.int32)
 assert (decode(encode([Stream(values)], "range"))[0].values == values).all()
-from mignon.coding import arithmetic
+from mignon.coding import integers
 print("compiled", mignon.coding.__file__)
 """
 

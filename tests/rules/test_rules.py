@@ -72,10 +72,12 @@ def _check_training(rule):
 
 
 def test_rules_come_from_this_package_alone(monkeypatch):
+    import importlib.metadata
+
     import mignon.registry as registry
 
     asked = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: asked.append(group) or [])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: asked.append(group) or [])
     assert list(registry.Registry("rule", "mignon.rules", FormatError, closed=True)) == [] and asked == []
     list(registry.Registry("step", "mignon.steps", FormatError))
     assert asked == ["mignon.steps"] and registry.RULES.closed

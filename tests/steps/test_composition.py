@@ -15,6 +15,7 @@ from mignon.data.cache import open_images
 from mignon.data.look import input_spec, neutral_spec
 from mignon.errors import RecipeError
 from mignon.jobs.pipeline import Pipeline
+from mignon.jobs.requests import Compress
 from mignon.progress import Quiet
 from mignon.registry import STEPS
 from mignon.runs import Run
@@ -57,7 +58,8 @@ def pipeline(images, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
 
     def make(classifier):
-        with Run.start("compress", "any", {}, tempfile.mkdtemp(dir=root)) as run:
+        request = Compress.of("any", data="digits")
+        with Run.start(request, "any", {}, tempfile.mkdtemp(dir=root)) as run:
             return Pipeline(run, classifier, images, 0, "cpu", Quiet())
 
     return make

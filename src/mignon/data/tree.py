@@ -39,7 +39,8 @@ def walk(root: Path) -> Tree:
     while todo:
         path, by_link, above = todo.pop()
         try:
-            entries = list(os.scandir(root / path))
+            with os.scandir(root / path) as found:
+                entries = list(found)
         except OSError:
             left.setdefault("folders that cannot be read", []).append(path)
             continue
