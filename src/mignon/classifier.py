@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from mignon.models.activations import grids_of
 from mignon.models.graph import blocks, clone, place, trace
 from mignon.models.narrow import narrow
 from mignon.models.weights import latent_weight
+
+T = TypeVar("T", bound="Classifier")
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,14 @@ class Classifier:
 
     def copy(self, **changes: Any) -> Classifier:
         """A live Classifier that shares no tensor with this one."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Classifier(**{**fields, "network": clone(self.network), **changes})
+        return self._as(Classifier, network=clone(self.network), **changes)
+
+    def settled(self, **changes: Any) -> Settled:
+        """The same value as one whose network is, by now, exactly what its file holds."""
+        return self._as(Settled, **changes)
+
+    def _as(self, kind: type[T], **changes: Any) -> T:
+        return kind(**{**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, **changes})
 
     def weighted(self) -> dict[str, Any]:
         """The convolutions and linear layers by name, in the order of the graph."""

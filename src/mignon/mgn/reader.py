@@ -1,7 +1,7 @@
 """The bytes of a `.mgn` to a Classifier; trusts nothing."""
 
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,7 @@ def _rebuild(
             check_weight(item.name, rule)
             set_rule(item.block.module, rule, rule.weight(), item.tensor)
     furnish(classifier.network).eval()
-    return Settled(**{f.name: getattr(classifier, f.name) for f in fields(classifier)}), sizes
+    return classifier.settled(), sizes
 
 
 def _set_grids(grids: list[ActivationGrid], k: np.ndarray, zero: np.ndarray) -> None:

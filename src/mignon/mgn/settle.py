@@ -1,7 +1,6 @@
 """From a live Classifier to the one that a file holds: BatchNorm absorbed, every number under a rule."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ def settle(classifier: Classifier) -> Settled:
                 _put_under(bias_rule(network, block, module, latent), module, tensor, latent)
             elif not torch.equal(latent, value):
                 rule.fit(latent)
-    return Settled(**{**{f.name: getattr(classifier, f.name) for f in fields(classifier)}, "network": network})
+    return classifier.settled(network=network)
 
 
 def bias_rule(network: torch.fx.GraphModule, block: Block, module: Any, bias: torch.Tensor) -> Rule:
