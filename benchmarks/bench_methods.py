@@ -76,7 +76,7 @@ def reference_step(path: Path) -> float:
     parent = load_safetensors(path)
     images = open_images(data, parent.input)
     network = place(parent.network).train()
-    optimizer = optimizer_for(network, Settings(epochs=1))
+    optimizer = optimizer_for(parent, Settings(epochs=1))
     chosen = torch.arange(128).numpy()
     pixels = to_network(torch.from_numpy(images.train.take(chosen)), parent.input)
     labels, seconds = torch.from_numpy(images.train.labels[chosen]), []

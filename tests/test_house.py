@@ -187,7 +187,7 @@ ANOTHER_OPTION = {  # file: what stands there, and what instead
         "    share: float = ranged(",
         '    nesterov: bool = named(True, "momentum looks ahead")\n    share: float = ranged(',
     ),
-    "training/loop.py": ("nesterov=True", "nesterov=settings.nesterov"),
+    "training/optimizers.py": ("nesterov=settings.momentum > 0", "nesterov=settings.nesterov"),
 }
 TRY_IT = """
 import inspect, json, sys

@@ -1,4 +1,4 @@
-"""Members by name: sources, models, steps, coders, schedules (and the rules that steps use).
+"""Members by name: sources, models, steps, coders, schedules, optimizers (and the rules that steps use).
 
 A member is one file in its kind's package; importing the file registers it. Other packages register through
 the entry point group `mignon.<kind>s`.
@@ -106,4 +106,5 @@ MODELS = Registry("model", "mignon.models", ModelError)
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
+OPTIMIZERS = Registry("optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay"))
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

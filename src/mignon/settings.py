@@ -62,9 +62,12 @@ def _convert(value: Any, hint: Any, error: type[MignonError], where: str, words:
         ) from None
 
 
-def ranged(default: Any, low: float, high: float, help: str, above: bool = False) -> Any:
-    """A field with what it may be (`low` itself not, when `above`) and what it means; `check_ranges` holds to it."""
-    usual = None if default is dataclasses.MISSING else default
+def ranged(default: Any, low: float, high: float, help: str, above: bool = False, usual: Any = None) -> Any:
+    """A field with what it may be (`low` itself not, when `above`) and what it means; `check_ranges` holds to it.
+
+    `usual` is the example of a value where there is no default.
+    """
+    usual = default if default not in (None, dataclasses.MISSING) else usual
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "above": above, "help": help, "usual": usual}
     )

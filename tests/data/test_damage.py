@@ -144,7 +144,7 @@ def test_the_cache_follows_the_umask(pictures, umask, file, folder):
 
 def test_without_posix_fallocate_the_space_is_written(pictures, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate")
-    cache._reserve(cache_folder().parent / "x", 3_000_000)
+    cache.reserve(cache_folder().parent / "x", 3_000_000)
     assert sum(map(len, cache.open_images(pictures, SPEC).splits)) == 40
 
 

@@ -20,6 +20,7 @@ from mignon.errors import MignonError, RunError
 from mignon.jobs.requests import REQUESTS, Build, Compress, Train, function_of
 
 WORDS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=12)
+MEMBERS = {"schedule": ["cosine", "linear"], "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"]}
 PATHS = WORDS.map(lambda text: f"/nowhere/ a'$\n{text}")
 
 
@@ -27,8 +28,8 @@ def values_for(field, hint):
     """What a field may be."""
     kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind not in (type(None), ...)]
     notes = field.metadata
-    if field.name == "schedule":
-        return st.just("cosine")
+    if field.name in MEMBERS and kinds == [str]:
+        return st.sampled_from(MEMBERS[field.name])
     if notes.get("words"):
         return st.lists(PATHS if notes.get("path") else WORDS.map("a{}".format), max_size=3).map(tuple)
     if kinds == [bool]:

@@ -111,7 +111,7 @@ def test_batchnorm_keeps_its_statistics_at_the_end(tiny_classifier, digits, tmp_
     assert not torch.equal(statistics(moved), statistics(tiny_classifier))
 
 
-@pytest.mark.parametrize("text", ["tune=1,freeze=1", "tune=1,weight=2", "tune=1,temperature=0", "tune=1,features=-1"])
+@pytest.mark.parametrize("text", ["tune=1,weight=2", "tune=1,temperature=0", "tune=1,features=-1"])
 def test_wrong_settings_are_named(text):
     with pytest.raises(RecipeError):
         parse_step(text)

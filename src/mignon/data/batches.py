@@ -40,12 +40,12 @@ def steps_per_epoch(images: int, wanted: int) -> int:
 
 def augmented(images: np.ndarray, augment: Augment, generator: np.random.Generator) -> np.ndarray:
     """Each image changed by its own draw: uint8 B x H x W x C. Without turn, scale and shear whole pixels move."""
+    if augment == Augment():
+        return images
     if augment.turn or augment.scale or augment.shear:
         return _resampled(images, *_places(images.shape, augment, generator))
     count, height, width, _ = images.shape
     shift = min(int(augment.shift), height - 1, width - 1)
-    if not shift and not augment.flip:
-        return images
     top, left = generator.integers(-shift, shift + 1, size=(2, count))
     flipped = _flipped(augment, count, generator)
     columns = np.where(flipped[:, None], np.arange(width)[::-1], np.arange(width))

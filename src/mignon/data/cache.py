@@ -186,7 +186,7 @@ def _decoded(root: Path, listing: Listing, spec: InputSpec, screen: Screen) -> I
     try:
         with machine_errors(root):
             shape = (len(listing.names), spec.height, spec.width, spec.channels)
-            _reserve(folder / "pixels.npy", int(np.prod(shape)))
+            reserve(folder / "pixels.npy", int(np.prod(shape)))
             pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
         yield _Decoded(folder, listing, spec, pixels, decode(listing, range(len(listing.names)), spec, pixels, screen))
     finally:
@@ -283,7 +283,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def _reserve(path: Path, size: int) -> None:
+def reserve(path: Path, size: int) -> None:
     """Take the disk space now: writing to a memory map on a full disk would kill the process by a signal."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):

@@ -23,7 +23,7 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: np.ndarray | slice) -> np.ndarray:
-        """These images in this order, copied into memory: uint8 N x H x W x C."""
+        """These images in this order, in memory: uint8 N x H x W x C, or float32 features of a frozen trunk."""
         return np.array(self.store[indices])
 
 

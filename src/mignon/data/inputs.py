@@ -79,8 +79,13 @@ def _whole(value: Any) -> int:
 
 
 def to_network(pixels: np.ndarray | torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """uint8 N x H x W x C to the float32 N x C x H x W (channels last in memory) that a network takes."""
+    """uint8 N x H x W x C to the float32 N x C x H x W (channels last in memory) that a network takes.
+
+    Float features of a frozen trunk are what the rest of the network takes, as they are.
+    """
     batch = torch.as_tensor(pixels)
+    if batch.is_floating_point():
+        return batch
     mean = torch.tensor(spec.mean, device=batch.device) * 255
     scale = 1 / (torch.tensor(spec.std, device=batch.device) * 255)
     return ((batch.float() - mean) * scale).permute(0, 3, 1, 2)

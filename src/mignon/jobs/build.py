@@ -22,7 +22,7 @@ from mignon.runs import Run
 from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import CROSS_ENTROPY
 from mignon.training.objective import Objective, Teacher
-from mignon.training.settings import Settings
+from mignon.training.settings import Options, Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES, MOST_TUNE = 2, 20  # tune steps on the ladder, epochs of one at most
@@ -60,10 +60,10 @@ def build(request: Build, screen: Screen) -> Result:
         classifier, objective = begun.classifier, CROSS_ENTROPY
         if wide is not None:
             screen.say(f"teacher: {wide.family}, {wide.parameters:,} parameters")
-            schooling = dataclasses.replace(settings, epochs=_teacher_epochs(settings.epochs))
+            schooling = Settings(epochs=_teacher_epochs(settings.epochs), precision=settings.precision)
             wide = trained(run, wide, begun, schooling, seed, where, screen, part="teacher")
             objective = Objective(Teacher(wide.copy()))
-        if not begun.trained:
+        if begun.given != "all":
             classifier = trained(run, classifier, begun, settings, seed, where, screen, objective)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         points, rows = _climb(pipeline, ladder(tuning), screen)
@@ -200,7 +200,7 @@ def _plan(
         f"plan: {plan['epochs']} epochs of training, {plan['tune']} on each lower step of the ladder, "
         f"{'bfloat16' if plan['precision'] != '32-true' else 'float32'}"
     )
-    return Settings(epochs=plan["epochs"], precision=plan["precision"]), plan["tune"]
+    return Settings.of(Options(epochs=plan["epochs"]), plan["precision"], begun.given), plan["tune"]
 
 
 def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
         schooling, lesson = (step_seconds(wide, batch, device, h) for h in (half, False))
         step += 1.15 * (TEACHER_EPOCHS * schooling + lesson / 3)  # a third of a step: it only answers
     left = minutes * 60 - (time.perf_counter() - started)
-    share = TRAIN_SHARE if not begun.trained else 0.0
+    share = TRAIN_SHARE if begun.given != "all" else 0.0
     return {
         "epochs": max(1, min(200, int(share * left / step / steps))),
         "tune": _tune_step((TRAIN_SHARE + TUNE_SHARE - share) * left / TUNES / tune_step / steps),

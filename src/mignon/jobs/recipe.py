@@ -27,6 +27,7 @@ class Training(Options):
 
     def __post_init__(self) -> None:
         check_ranges(self, RecipeError, "{name} = {value}")
+        Options.__post_init__(self)
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ TINY = 16  # pixels; networks for pictures so small have so few parameters that 
 
 @dataclass(frozen=True)
 class Start:
-    """The network before training, its images, and whether it is trained already."""
+    """The network before training, its images, and which weights were given: none (""), the `trunk`'s or `all`."""
 
     classifier: Classifier
     images: ImageSet
     seen: Look
-    trained: bool
+    given: str
     notes: tuple[str, ...] = ()  # what was chosen, for the screen
 
 
@@ -59,8 +59,8 @@ def start_from(
         images = open_images(listing, given.input, seed, on_bad, screen)
         if tuple(given.classes) != tuple(images.classes):
             note = f"other classes than {weights}: a new last layer for {len(images.classes)}, all before it as given"
-            return Start(with_new_head(given, images.classes, seed), images, seen, False, (note,))
-        return Start(given, images, seen, True)
+            return Start(with_new_head(given, images.classes, seed), images, seen, "trunk", (note,))
+        return Start(given, images, seen, "all")
     if weights is not None and model is None:
         header, _ = read_tensors(Path(weights))
         raise ModelError(
@@ -91,7 +91,7 @@ def start_from(
             f"the smallest class has {seen.fewest} images; below {FEW_A_CLASS} training from scratch is weak: "
             "start from given weights instead, --from FILE"
         )
-    return Start(classifier, images, seen, False, tuple(notes))
+    return Start(classifier, images, seen, "trunk" if weights is not None else "", tuple(notes))
 
 
 def _is_trunk(weights: str | Path) -> bool:

@@ -45,7 +45,7 @@ def train(request: Train, screen: Screen) -> Result:
         raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
     where = pick_device(request.device)
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
-    settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where))
+    settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where), begun.given)
     asked = {name: value for name, value in request.record().items() if name != "out"}
     identity = {**asked, "data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
@@ -107,6 +107,7 @@ def trained(
         except MignonError as error:
             screen.warn(f"{error.what}; it is trained again")
     run.update(status="training")
+    screen.say(settings.line())
     fitted = fit(
         classifier,
         begun.images.train,
@@ -117,7 +118,7 @@ def trained(
         folder=folder,
         screen=screen,
         objective=objective,
-        choose_from=1,
+        choose_from=0 if begun.given == "all" and not part else 1,
     )
     save_safetensors(fitted.classifier, path)
     about = {} if part else {"history": fitted.history, "best_epoch": fitted.best_epoch}

@@ -31,6 +31,12 @@ def build(family: str, options: dict[str, Any], classes: int, channels: int) -> 
     return fill(MODELS[family], options, ModelError, f"model {family}", words=False).build(classes, channels)
 
 
+def units(family: str, options: dict[str, Any]) -> list[str]:
+    """The blocks of a network as names of modules, in order. Raises ModelError."""
+    settings = fill(MODELS[family], options, ModelError, f"model {family}", words=False)
+    return settings.units() if hasattr(settings, "units") else []
+
+
 def parse_model(text: str) -> tuple[str, dict[str, Any]]:
     """`mobilenetv2-cifar,reduction=4` to the family's name and its options. Raises ModelError."""
     name, *parts = text.split(",")

@@ -160,6 +160,25 @@ def place(network: fx.GraphModule, device: str | torch.device = "cpu") -> fx.Gra
     return network
 
 
+def between(network: fx.GraphModule, starts: list[fx.Node], ends: list[fx.Node]) -> fx.GraphModule:
+    """The part that makes the values of `ends` (a tuple of more than one) out of those of `starts`; it shares the
+    modules of the network, under their names.
+    """
+    wanted, waiting = set(starts), [end for end in ends if end not in starts]
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted:
+            wanted.add(node)
+            waiting += node.all_input_nodes
+    graph = fx.Graph()
+    known = {node: graph.placeholder(node.name) for node in starts}
+    for node in network.graph.nodes:
+        if node in wanted and node not in known:
+            known[node] = graph.node_copy(node, known.__getitem__)
+    graph.output(known[ends[0]] if len(ends) == 1 else tuple(known[end] for end in ends))
+    return fx.GraphModule(network, graph)
+
+
 def clone(network: fx.GraphModule) -> fx.GraphModule:
     """A copy that shares nothing. `deepcopy` leaves parametrized modules with a common class, on which PyTorch keeps
     the properties that stand for their tensors; each copy gets a class of its own."""

@@ -63,6 +63,10 @@ class MobileNetV1:
     def __post_init__(self) -> None:
         check_width(self.width)
 
+    def units(self) -> list[str]:
+        """The pairs of depthwise and pointwise convolution."""
+        return [f"features.stage{i}.unit{j}" for i, stage in enumerate(STAGES, 1) for j in range(1, len(stage) + 1)]
+
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
         return initialize(Network(self.width, 2, classes, channels))

@@ -10,7 +10,7 @@ from mignon.settings import check_ranges, ranged, same
 from mignon.steps import Context, Step, steps_done
 from mignon.training.loop import fit
 from mignon.training.objective import Objective, Teacher
-from mignon.training.settings import Settings
+from mignon.training.settings import Settings, check_layers
 from mignon.training.terms import parse_terms
 
 
@@ -18,6 +18,8 @@ from mignon.training.terms import parse_terms
 @dataclass(frozen=True)
 class Tune(Step):
     """`tune=5,lr=0.02`: so many epochs over the training images, learning rate from `lr` down by `schedule`.
+
+    `layers=last:2`: only the last two units of the network and its head train (`head`: that alone).
 
     The result is what is best on validation of all epochs and the state before them: never worse than it began.
     `share` below 1 ends every epoch after that share of its batches: a quarter of an epoch is `tune=1,share=0.25`.
@@ -31,6 +33,7 @@ class Tune(Step):
     """
 
     epochs: int = same(Settings, "epochs", MISSING)
+    layers: str = same(Settings, "layers")
     lr: float = same(Settings, "lr", 0.02)
     batch: int = same(Settings, "batch")
     share: float = same(Settings, "share")
@@ -50,12 +53,14 @@ class Tune(Step):
         "tune=1,share=0.05",
         "tune=2,share=0.05,lr=0.2",
         "tune=2,share=0.05,teacher=parent",
+        "tune=1,share=0.05,layers=head",
     )
     leaves: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self, RecipeError, where="tune: ")
         SCHEDULES[self.schedule]
+        check_layers(self.layers)
         parse_terms(self.terms)
 
     @property
@@ -67,6 +72,7 @@ class Tune(Step):
         """The epoch that is best on validation, or what was given."""
         settings = Settings(
             epochs=self.epochs,
+            layers=self.layers,
             lr=self.lr,
             batch=self.batch,
             warmup=0.05,

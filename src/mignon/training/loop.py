@@ -8,13 +8,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from mignon.classifier import Classifier
@@ -24,13 +23,15 @@ from mignon.data.inputs import InputSpec, to_network
 from mignon.errors import MignonError
 from mignon.files import digest, write_json
 from mignon.models.activations import finish_scales, learn_scales
-from mignon.models.graph import place
+from mignon.models.graph import between, place
 from mignon.models.ops import role
 from mignon.models.weights import refit
 from mignon.progress import Screen
-from mignon.registry import SCHEDULES
+from mignon.registry import OPTIMIZERS, SCHEDULES
 from mignon.training.checkpoint import Progress, load_progress, save_progress
+from mignon.training.features import COPIES, features_of
 from mignon.training.interrupt import catch_interrupt
+from mignon.training.layers import Layers
 from mignon.training.objective import Loss, Objective
 from mignon.training.settings import Settings
 
@@ -65,18 +66,17 @@ def augment_for(spec: InputSpec) -> Augment:
     return Augment(shift=spec.height // 8, flip=True)
 
 
-def optimizer_for(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Biases and BatchNorm are free of weight decay."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return torch.optim.SGD(
-        [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=True,
-    )
+def optimizer_for(classifier: Classifier, settings: Settings) -> torch.optim.Optimizer:
+    """Biases and BatchNorm are free of weight decay; all before the head has its own share of the rate (`part`)."""
+    head = {id(p) for p in list(classifier.weighted().values())[-1].parameters()}
+    groups: dict[tuple[float, float], list[torch.Tensor]] = {}
+    for parameter in classifier.network.parameters():
+        if parameter.requires_grad:
+            part = 1.0 if id(parameter) in head else settings.trunk
+            decay = settings.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((part, decay), []).append(parameter)
+    made = [{"params": own, "part": part, "weight_decay": decay} for (part, decay), own in groups.items()]
+    return OPTIMIZERS[settings.optimizer].make(made, settings)
 
 
 def fit(
@@ -98,19 +98,28 @@ def fit(
     the same start and settings that is already there is continued. `after_epoch(classifier, epoch)` may change the
     network after the last step of each epoch (counted from 1), before it is judged. Epochs before `choose_from` are not
     chosen; epoch 0 is what was given. A loss that runs away ends the training with a warning and the best epoch so far;
-    MignonError is raised when there is none.
+    MignonError is raised when there is none, and when a frozen layer was changed.
     """
+    layers, network = Layers.of(classifier, settings.layers), place(classifier.network, device)
+    screen.say(layers.line())
+    if not layers.nodes:
+        return Fitted(classifier, 0, validate(classifier, validation, device)[0], [])
+    if settings.scales:
+        learn_scales(network)
     key = digest(
         asdict(settings), seed, classifier.input.pixels, list(classifier.input.mean),
         len(train), classifier.recipe, classifier.family, *objective.key(), choose_from,
     )  # fmt: skip
-    training = _Training(classifier, train, settings, seed, device, folder / "checkpoint.safetensors", key)
-    state = training.state
-    if state.epoch or state.step:
-        screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
-    elif choose_from == 0:
-        state.judge(training.network, 0, *validate(classifier, validation, training.device))
-    with catch_interrupt() as interrupted, objective.bind(training.network, training.device) as loss_of:
+    course = None if objective.teacher else _on_features(layers, classifier, train, validation, device, screen)
+    course = course or Course(classifier, [train], validation, augment_for(classifier.input))
+    trained = layers.trained
+    with layers.held(), catch_interrupt() as interrupted, objective.bind(network, device) as loss_of:
+        training = _Training(course, layers, settings, seed, device, folder / "checkpoint.safetensors", key)
+        state = training.state
+        if state.epoch or state.step:
+            screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
+        elif choose_from == 0:
+            state.judge(training.network, 0, *validate(course.classifier, course.validation, device))
         while state.epoch < settings.epochs:
             epoch, started = state.epoch + 1, time.perf_counter() - state.seconds
             label = f"epoch {epoch}/{settings.epochs}"
@@ -126,9 +135,9 @@ def fit(
                 break
             if after_epoch is not None:
                 after_epoch(classifier, epoch)
-            training.network.eval()
-            refit(training.network)
-            top1, loss = validate(classifier, validation, training.device)
+            network.eval()
+            refit(trained)
+            top1, loss = validate(course.classifier, course.validation, device)
             if epoch >= choose_from:
                 state.judge(training.network, epoch, top1, loss)
             state.close_epoch(training.rate(state.step - 1), top1, loss, time.perf_counter() - started)
@@ -143,42 +152,73 @@ def fit(
                 raise KeyboardInterrupt
     write_json(folder / "history.json", state.history)
     training.network.load_state_dict(state.best)
-    finish_scales(training.network)
-    training.network.to("cpu").eval()
+    finish_scales(network)
+    network.to("cpu").eval()
     return Fitted(classifier, state.best_epoch, state.best_score[0], state.history)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is run at every step: a classifier, its images (epoch e takes copy e, and the first again after the last),
+    how they are changed at random, and the images that judge it.
+    """
+
+    classifier: Classifier
+    copies: list[Split]
+    validation: Split
+    augment: Augment
+
+
+def _on_features(
+    layers: Layers, classifier: Classifier, train: Split, validation: Split, device: str, screen: Screen
+) -> Course | None:
+    """The layers that train, on what the frozen ones make of the images, mirrored in every second epoch where that is
+    usual; None where no single map lies between them, or it would be too large for the disk.
+    """
+    border = layers.border
+    if not layers.frozen or len(border) != 1 or border[0].op == "placeholder":
+        return None
+    start = [node for node in layers.network.graph.nodes if node.op == "placeholder"]
+    trunk, spec = between(layers.network, start, border), classifier.input
+    names = [*COPIES] if augment_for(spec).flip else ["plain"]
+    copies = [features_of(trunk, spec, train, name, device, screen) for name in names]
+    judge = features_of(trunk, spec, validation, "plain", device, screen)
+    whole = [copy for copy in copies if copy is not None]
+    if judge is None or len(whole) < len(copies):
+        return None
+    return Course(replace(classifier, network=layers.trained), whole, judge, Augment())
 
 
 class _Training:
     """Network, optimizer and position of a training on its device, continued from its checkpoint."""
 
     def __init__(
-        self, classifier: Classifier, train: Split, settings: Settings, seed: int, device: str, path: Path, key: str
+        self, course: Course, layers: Layers, settings: Settings, seed: int, device: str, path: Path, key: str
     ):
         from lightning_fabric import Fabric
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision on stderr
         precision: Any = settings.precision
         self.fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1, precision=precision)
-        self.network, self.spec, self.device = classifier.network, classifier.input, str(self.fabric.device)
-        self.train, self.settings, self.seed, self.path = train, settings, seed, path
-        place(self.network, self.device)
-        if settings.scales:
-            learn_scales(self.network)
-        self.optimizer = optimizer_for(self.network, settings)
+        self.course, self.layers, self.settings, self.seed, self.path = course, layers, settings, seed, path
+        self.network, self.spec, self.device = course.classifier.network, course.classifier.input, device
+        self.optimizer = optimizer_for(course.classifier, settings)
         self.state = load_progress(path, key, self.network, self.optimizer) or Progress(key)
         self.model, self.wrapped = self.fabric.setup(self.network, self.optimizer)
+        train = course.copies[0]
         self.steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
         self.total = settings.epochs * self.steps
         self.labels = torch.from_numpy(train.labels)
-        self.know_nothing = math.log(len(classifier.classes))
+        self.know_nothing = math.log(len(course.classifier.classes))
 
     def epoch(self, loss_of: Loss) -> Iterator[None]:
         """The steps that are left of the running epoch."""
         epoch, state = self.state.epoch, self.state
         frozen = self.total - round(self.settings.freeze * self.total)
-        self.model.train()
+        self.layers.train_mode()
+        train = self.course.copies[epoch % len(self.course.copies)]
         batches = _batches(
-            self.train, self.settings.batch, augment_for(self.spec), self.seed, epoch, range(state.step, self.steps)
+            train, self.settings.batch, self.course.augment, self.seed, epoch, range(state.step, self.steps)
         )
         for chosen, pixels in batches:
             if epoch * self.steps + state.step >= frozen:
@@ -190,7 +230,7 @@ class _Training:
 
     def _step(self, pixels: np.ndarray, target: torch.Tensor, loss_of: Loss) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.state.step)
+            group["lr"] = self.rate(self.state.step) * group["part"]
         batch = torch.from_numpy(pixels).to(self.device)
         logits = self.model(to_network(batch, self.spec))
         loss = loss_of(batch, logits.float(), target)
