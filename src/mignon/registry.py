@@ -102,7 +102,7 @@ class Registry:
 
 
 SOURCES = Registry("source", "mignon.data.sources", DataError)
-MODELS = Registry("model", "mignon.models", ModelError)
+MODELS = Registry("model", "mignon.models", ModelError, ("summary", "pixels", "example", "units"))
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())

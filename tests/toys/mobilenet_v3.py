@@ -58,6 +58,11 @@ class MobileNetV3:
 
     summary: ClassVar[str] = "hard-swish and squeeze-excite"
     pixels: ClassVar[int] = 32
+    example: ClassVar = ({}, 16)
+
+    def units(self):
+        """The bottlenecks."""
+        return ["3", "4", "5"]
 
     def build(self, classes, channels):
         """Logits N x classes."""

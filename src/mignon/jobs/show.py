@@ -16,11 +16,10 @@ from mignon.jobs.sensitivity import layer_table
 from mignon.measure.cost import layers as layer_costs
 from mignon.measure.cost import peak_activation_bytes
 from mignon.measure.storage import CHOICES, storage_forms
-from mignon.models import parse_model
+from mignon.models import options_of, parse_model
 from mignon.progress import Screen
 from mignon.registry import MODELS
 from mignon.runs import find_run
-from mignon.settings import fill
 
 
 @verb(Show)
@@ -48,7 +47,7 @@ def show(request: Show, screen: Screen) -> dict[str, Any]:
             raise ModelError(f"{request.channels} input channels are not possible", "use --channels 1 or 3")
         if not 1 <= pixels <= 4096:
             raise ModelError(f"--image {pixels} is not possible", "use 4 to 1024 pixels")
-        fill(MODELS[family], options, ModelError, f"model {family}")
+        options_of(family, options)
         spec = neutral_spec(pixels, request.channels)
         if not 1 <= request.classes <= 20_000:
             raise ModelError(f"--classes {request.classes} is not possible", "use 2 to 20000")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from mignon.models import check_width
+from mignon.models import Example, check_width
 from mignon.models.layers import GlobalAverage, conv_bn, initialize
 from mignon.registry import MODELS
 
@@ -19,9 +19,14 @@ class DigitsCNN:
 
     summary: ClassVar[str] = "three convolutions for pictures of 8 to 32 pixels"
     pixels: ClassVar[int] = 8
+    example: ClassVar[Example] = ({}, 8)
 
     def __post_init__(self) -> None:
         check_width(self.width)
+
+    def units(self) -> list[str]:
+        """The second and the third convolution."""
+        return ["3", "7"]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

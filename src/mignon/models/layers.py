@@ -29,6 +29,29 @@ class GlobalAverage(nn.Module):
         return x.mean((2, 3))
 
 
+class GlobalMaximum(nn.Module):
+    """N x C x H x W to N x C."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Largest over the positions."""
+        return x.amax((2, 3))
+
+
+class SamePad(nn.Module):
+    """Zeros around a map before a convolution without padding, as TensorFlow's "same" has them: the output is the map
+    divided by the stride, rounded up; what is odd goes behind (0 before and 1 behind for 3 x 3 at stride 2).
+    """
+
+    def __init__(self, kernel: int, stride: int):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W to N x C x (H + 0 to kernel - 1) x (W + 0 to kernel - 1)."""
+        extra = [max(0, self.kernel - self.stride + -side % self.stride) for side in (x.shape[3], x.shape[2])]
+        return F.pad(x, [part for more in extra for part in (more // 2, more - more // 2)])
+
+
 class PadShortcut(nn.Module):
     """Option A of He et al. 2016: every second pixel, zero channels added on both sides; no weights.
 
@@ -50,6 +73,12 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
     ]
+
+
+def rounded(value: float) -> int:
+    """Channels divisible by 8 and at most 10 % below the number asked for (Sandler et al. 2018)."""
+    near = max(8, int(value + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * value else near
 
 
 def initialize(network: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mignon.models import check_width
+from mignon.models import Example, check_width
 from mignon.models.layers import GlobalAverage, conv_bn, initialize
 from mignon.registry import MODELS
 
@@ -17,6 +17,14 @@ STAGES = (
     ((512, 2), *[(512, 1)] * 5),
     ((1024, 2), (1024, 1)),
 )
+
+
+Stages = tuple[tuple[tuple[int, int], ...], ...]
+
+
+def unit_names(stages: Stages) -> list[str]:
+    """The names of all pairs of convolutions."""
+    return [f"features.stage{i}.unit{j}" for i, stage in enumerate(stages, 1) for j in range(1, len(stage) + 1)]
 
 
 def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
@@ -59,13 +67,14 @@ class MobileNetV1:
 
     summary: ClassVar[str] = "MobileNetV1 for pictures of 64 pixels and more"
     pixels: ClassVar[int] = 128
+    example: ClassVar[Example] = ({"width": 0.25}, 32)
 
     def __post_init__(self) -> None:
         check_width(self.width)
 
     def units(self) -> list[str]:
         """The pairs of depthwise and pointwise convolution."""
-        return [f"features.stage{i}.unit{j}" for i, stage in enumerate(STAGES, 1) for j in range(1, len(stage) + 1)]
+        return unit_names(STAGES)
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

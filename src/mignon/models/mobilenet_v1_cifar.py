@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from mignon.models import check_width
+from mignon.models import Example, check_width
 from mignon.models.layers import initialize
-from mignon.models.mobilenet_v1 import Network
+from mignon.models.mobilenet_v1 import STAGES, Network, unit_names
 from mignon.registry import MODELS
 
 
@@ -20,9 +20,14 @@ class MobileNetV1Cifar:
 
     summary: ClassVar[str] = "MobileNetV1 with strides for pictures of about 32 pixels"
     pixels: ClassVar[int] = 32
+    example: ClassVar[Example] = ({"width": 0.25}, 16)
 
     def __post_init__(self) -> None:
         check_width(self.width)
+
+    def units(self) -> list[str]:
+        """The pairs of depthwise and pointwise convolution."""
+        return unit_names(STAGES)
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

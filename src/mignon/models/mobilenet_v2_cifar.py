@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mignon.errors import ModelError
-from mignon.models import check_width
-from mignon.models.layers import Add, GlobalAverage, conv_bn, initialize
+from mignon.models import Example, check_width
+from mignon.models.layers import Add, GlobalAverage, conv_bn, initialize, rounded
 from mignon.registry import MODELS
 
 STAGES = (
@@ -20,12 +20,6 @@ STAGES = (
     (6, 320, 1, 1),
 )
 THIRD = 2  # the stage that a reduction of 4 leaves at full size
-
-
-def _channels(value: float) -> int:
-    """Divisible by 8 and at most 10 % below the value asked for, as in the paper's code."""
-    rounded = max(8, int(value + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * value else rounded
 
 
 class Inverted(nn.Module):
@@ -51,12 +45,12 @@ class Network(nn.Module):
 
     def __init__(self, width: float, last: int, reduction: int, classes: int, channels: int):
         super().__init__()
-        inputs = _channels(32 * width)
+        inputs = rounded(32 * width)
         features: list[nn.Module] = [nn.Sequential(*conv_bn(channels, inputs, 3), nn.ReLU6())]
         for number, (expansion, base, repeats, stride) in enumerate(STAGES):
             if number == THIRD and reduction == 4:
                 stride = 1
-            outputs = _channels(base * width)
+            outputs = rounded(base * width)
             for i in range(repeats):
                 features.append(Inverted(inputs, outputs, stride if i == 0 else 1, expansion))
                 inputs = outputs
@@ -83,6 +77,7 @@ class MobileNetV2Cifar:
 
     summary: ClassVar[str] = "MobileNetV2 with strides for pictures of about 32 pixels"
     pixels: ClassVar[int] = 32
+    example: ClassVar[Example] = ({"width": 0.25, "last": 64}, 16)
 
     def __post_init__(self) -> None:
         check_width(self.width)
@@ -90,6 +85,10 @@ class MobileNetV2Cifar:
             raise ModelError(f"{self.last} last channels are not possible", "use 8 to 8192")
         if self.reduction not in (4, 8):
             raise ModelError(f"a reduction of {self.reduction} is not possible", "use 8 or 4")
+
+    def units(self) -> list[str]:
+        """The inverted residuals."""
+        return [f"features.{i + 1}" for i in range(sum(repeats for _, _, repeats, _ in STAGES))]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

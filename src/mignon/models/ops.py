@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mignon.models.layers import Add, Concat, GlobalAverage, PadShortcut
+from mignon.models.layers import Add, Concat, GlobalAverage, GlobalMaximum, PadShortcut, SamePad
 
 ROLES = ("weights", "norm", "activation", "join", "average", "pool", "pad", "view", "grid")
 TIES = ("new", "same", "stack", "pad")
@@ -189,6 +189,8 @@ for _kind, _row in {
     nn.AdaptiveAvgPool2d: Operation("average", lambda: nn.AdaptiveAvgPool2d(2), scales=True, integer="average"),
     nn.AvgPool2d: Operation("average", lambda: nn.AvgPool2d(2), scales=True, integer="average"),
     nn.MaxPool2d: Operation("pool", lambda: nn.MaxPool2d(2), on_grid=True, scales=True, integer="max-pool"),
+    GlobalMaximum: Operation("pool", GlobalMaximum, on_grid=True, scales=True, integer="max-pool"),
+    SamePad: Operation("pad", lambda: SamePad(3, 2), on_grid=True, scales=True, integer="pad"),
     PadShortcut: Operation("pad", lambda: PadShortcut(2, 2), "pad", on_grid=True, scales=True, integer="pad"),
     nn.Identity: Operation("view", nn.Identity, on_grid=True, scales=True, integer="view"),
     nn.Dropout: Operation("view", nn.Dropout, on_grid=True, scales=True, integer="view"),

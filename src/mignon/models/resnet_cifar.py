@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mignon.errors import ModelError
+from mignon.models import Example
 from mignon.models.layers import Add, GlobalAverage, PadShortcut, conv_bn, initialize
 from mignon.registry import MODELS
 
@@ -66,10 +67,15 @@ class ResNetCifar:
     depth: ClassVar[int]
     summary: ClassVar[str]
     pixels: ClassVar[int] = 32
+    example: ClassVar[Example] = ({}, 16)
 
     def __post_init__(self) -> None:
         if self.shortcut not in ("a", "b"):
             raise ModelError(f"there is no shortcut {self.shortcut!r}", "use a (padding) or b (1x1 convolution)")
+
+    def units(self) -> list[str]:
+        """The residual blocks."""
+        return [f"layer{stage}.{i}" for stage in (1, 2, 3) for i in range((self.depth - 2) // 6)]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

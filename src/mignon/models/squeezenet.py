@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from mignon.errors import ModelError
+from mignon.models import Example
 from mignon.models.layers import Concat, GlobalAverage, initialize
 from mignon.registry import MODELS
 
@@ -58,10 +59,16 @@ class SqueezeNet:
 
     summary: ClassVar[str] = "SqueezeNet 1.1 for pictures of 64 pixels and more; with stride 1 for about 32"
     pixels: ClassVar[int] = 128
+    example: ClassVar[Example] = ({"stride": 1}, 32)
 
     def __post_init__(self) -> None:
         if self.stride not in (1, 2):
             raise ModelError(f"a stem of stride {self.stride} is not possible", "use 2 (as published) or 1")
+
+    def units(self) -> list[str]:
+        """The fire modules; before each stage of them there is a max-pool."""
+        starts = (3, 6, 9)
+        return [f"features.{start + i}" for start, stage in zip(starts, STAGES) for i in range(len(stage))]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""

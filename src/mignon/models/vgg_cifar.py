@@ -5,12 +5,24 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from mignon.models import Example
 from mignon.models.layers import GlobalAverage, conv_bn, initialize
 from mignon.registry import MODELS
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 HEAD = 512
+
+
+def convolution_names(depth: int, norm: bool) -> list[str]:
+    """The convolutions by name; with their BatchNorm and ReLU and with the max-pools they stand in one sequence."""
+    names, place = [], 0
+    for count in CONVOLUTIONS[depth]:
+        for _ in range(count):
+            names.append(f"features.{place}")
+            place += 3 if norm else 2
+        place += 1
+    return names
 
 
 class Network(nn.Module):
@@ -44,6 +56,11 @@ class VGGCifar:
     norm: ClassVar[bool]
     summary: ClassVar[str]
     pixels: ClassVar[int] = 32
+    example: ClassVar[Example] = ({}, 32)
+
+    def units(self) -> list[str]:
+        """All convolutions but the first."""
+        return convolution_names(self.depth, self.norm)[1:]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes; pictures of 32 pixels or more."""
