@@ -26,10 +26,7 @@ def cut(network: nn.Module, unit: str, classes: int, size: tuple[int, int, int])
     `size`: channels, height, width of a picture that the network takes. Raises ModelError when there is no such unit.
     """
     network = trace(network)
-    inside = [block for block in blocks(network) if f"{block.name}.".startswith(f"{unit}.")]
-    if not inside:
-        raise ModelError(f"the network has no layer {unit!r} to end behind")
-    end, graph = inside[-1].end, network.graph
+    end, graph = end_of(network, unit), network.graph
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
     head = Head(shapes(network, *size)[end.name][0], classes)
     network.add_submodule("head", initialize(head))
@@ -39,3 +36,11 @@ def cut(network: nn.Module, unit: str, classes: int, size: tuple[int, int, int])
     network.delete_all_unused_submodules()
     network.recompile()
     return network
+
+
+def end_of(network: fx.GraphModule, unit: str) -> fx.Node:
+    """The value that leaves a unit, behind its BatchNorm and activation. Raises ModelError when there is none."""
+    inside = [block for block in blocks(network) if f"{block.name}.".startswith(f"{unit}.")]
+    if not inside:
+        raise ModelError(f"the network has no layer {unit!r} to end behind")
+    return inside[-1].end
