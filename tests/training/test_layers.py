@@ -8,11 +8,12 @@ import pytest
 import torch
 from helpers import context_for, make_pictures, opened
 
-from mignon.checkpoint import load_trunk
+from mignon.checkpoint import take
 from mignon.classifier import fresh
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec
 from mignon.errors import ModelError
+from mignon.importing import give
 from mignon.progress import Quiet
 from mignon.steps import parse_step
 from mignon.training.layers import Layers
@@ -135,10 +136,8 @@ def test_head_and_trunk_have_rates_of_their_own(tmp_path):
 def test_pretrained_weights_learn_in_four_epochs(shared_data, tmp_path):
     """At the rate of a fresh network this ended at chance."""
     photos = opened(make_pictures(tmp_path / "photos", {"dark": 60, "light": 60}, size=32), spec=SPEC)
-    start, _, _ = load_trunk(
-        shared_data / "mobilenet-025-imagenet-trunk.safetensors",
-        replace(small(), classes=photos.classes),
-    )
+    given = give(str(shared_data / "mobilenet-025-imagenet-trunk.safetensors"))
+    start, _ = take(given, replace(small(), classes=photos.classes))
     settings = Settings.of(Options(epochs=4, batch=16), given="trunk")
     fitted = fit(start, photos.train, photos.validation, settings, 0, "cpu", tmp_path / "run", Quiet(), choose_from=1)
     assert fitted.best_top1 > 0.9

@@ -56,6 +56,8 @@ def build(request: Build, screen: Screen) -> Result:
         screen.say(f"run folder {run.folder}")
         for note in begun.notes:
             screen.say(note)
+        if begun.moves:
+            run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
         settings, tuning = _plan(run, begun, wide, request, where, screen)
         classifier, objective = begun.classifier, CROSS_ENTROPY
         if wide is not None:

@@ -12,11 +12,11 @@ from mignon.errors import MachineError, MignonError, RunError
 from mignon.files import cache_folder, digest, machine_errors
 from mignon.jobs.requests import Ls, Rm, verb
 from mignon.progress import Screen
-from mignon.registry import CODERS, MODELS, SOURCES, STEPS, Registry
+from mignon.registry import CODERS, IMPORTERS, MODELS, SOURCES, STEPS, Registry
 from mignon.runs import Run, find_run, list_runs
 from mignon.runs.folder import damaged_runs
 
-KINDS = {"models": MODELS, "steps": STEPS, "coders": CODERS, "sources": SOURCES}
+KINDS = {"models": MODELS, "steps": STEPS, "coders": CODERS, "sources": SOURCES, "importers": IMPORTERS}
 
 
 @verb(Ls)

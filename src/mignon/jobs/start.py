@@ -2,17 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mignon.checkpoint import load_trunk, with_new_head
+from mignon.checkpoint import as_given, take, with_new_head
 from mignon.classifier import Classifier, fresh
 from mignon.data.cache import check_seed, open_images
 from mignon.data.imageset import ImageSet
+from mignon.data.inputs import InputSpec
 from mignon.data.look import FEW_A_CLASS, Look, choose_model, choose_pixels, input_spec, look, neutral_spec
 from mignon.data.sources import scan
 from mignon.errors import ModelError
-from mignon.importing import read_tensors
+from mignon.importing import Given, give, importer_of
+from mignon.importing.transfer import Move, told
 from mignon.jobs.load import load
 from mignon.models import parse_model
 from mignon.models.graph import shapes
@@ -31,6 +32,7 @@ class Start:
     seen: Look
     given: str
     notes: tuple[str, ...] = ()  # what was chosen, for the screen
+    moves: tuple[Move, ...] = ()  # what became of given weights, for the record
 
 
 def start_from(
@@ -38,7 +40,7 @@ def start_from(
     model: str | None,
     width: float | None,
     image: int | None,
-    weights: str | Path | None,
+    weights: str | None,
     seed: int,
     on_bad: str | None,
     screen: Screen,
@@ -52,48 +54,63 @@ def start_from(
         model, options = parse_model(model)
     if width is not None:
         options["width"] = width
-    if weights is not None and not _is_trunk(weights):
-        given = load(weights)
-        if model not in (None, given.family):
-            raise ModelError(f"{weights} holds {given.family}, not {model}", "leave the model away, or --from")
-        images = open_images(listing, given.input, seed, on_bad, screen)
-        if tuple(given.classes) != tuple(images.classes):
+    given: Given | None = None
+    if weights is not None and importer_of(weights) is None:
+        ours = load(weights)
+        if model is None or (model == ours.family and options.items() <= ours.options.items()):
+            images = open_images(listing, ours.input, seed, on_bad, screen)
+            if tuple(ours.classes) == tuple(images.classes):
+                return Start(ours, images, seen, "all")
             note = f"other classes than {weights}: a new last layer for {len(images.classes)}, all before it as given"
-            return Start(with_new_head(given, images.classes, seed), images, seen, "trunk", (note,))
-        return Start(given, images, seen, "all")
-    if weights is not None and model is None:
-        header, _ = read_tensors(Path(weights))
-        raise ModelError(
-            f"{weights} is a trunk: say for which network", f"--model {header.get('family')}v1 --width ..."
-        )
+            return Start(with_new_head(ours, images.classes, seed), images, seen, "trunk", (note,))
+        given = as_given(ours, weights)
+    elif weights is not None:
+        given = give(weights)
+    if given is not None:
+        if model is None and given.family is None:
+            raise ModelError(
+                f"{weights} does not say which network it is for", "add it: --model NAME (mignon ls models)"
+            )
+        if model in (None, given.family):
+            model, options = given.family, {**given.options, **options}
     notes: list[str] = []
     usual = MODELS[model].pixels if model else None
     pixels = choose_pixels(seen, image, usual)
     if model is None:
         model, rule = choose_model(seen, pixels)
         notes.append(rule)
-    spec = neutral_spec(pixels, 3 if weights is not None else seen.channels)
+    spec = neutral_spec(pixels, 3 if given is not None else seen.channels)
     check = fresh(model, options, spec, listing.classes, seed)
     shapes(check.network, *check.size)  # refuses pictures that are too small before anything is decoded
     images = open_images(listing, spec, seed, on_bad, screen, fit=True)
     spec = input_spec(images.train, images.input)
-    if weights is not None:
-        header, _ = read_tensors(Path(weights))
-        given_input = header.get("input") or {}
-        if "mean" in given_input:
-            spec = dataclasses.replace(spec, mean=tuple(given_input["mean"]), std=tuple(given_input["std"]))
-    classifier = fresh(model, options, spec, listing.classes, seed)
-    if weights is not None:
-        classifier, copied, skipped = load_trunk(Path(weights), classifier)
-        notes.append(f"{len(copied)} tensors taken from {weights}, {len(skipped)} skipped {skipped[:3]}")
-    elif seen.fewest < FEW_A_CLASS and pixels > TINY:
+    if given is not None:
+        classifier, moves = _begin(given, model, options, spec, listing.classes, seed)
+        return Start(classifier, images, seen, "trunk", (*notes, *told(moves, given.source)), tuple(moves))
+    if seen.fewest < FEW_A_CLASS and pixels > TINY:
         screen.warn(
             f"the smallest class has {seen.fewest} images; below {FEW_A_CLASS} training from scratch is weak: "
             "start from given weights instead, --from FILE"
         )
-    return Start(classifier, images, seen, "trunk" if weights is not None else "", tuple(notes))
+    return Start(fresh(model, options, spec, listing.classes, seed), images, seen, "", tuple(notes))
 
 
-def _is_trunk(weights: str | Path) -> bool:
-    path = Path(weights).expanduser()
-    return path.suffix == ".safetensors" and path.is_file() and bool(read_tensors(path)[0].get("trunk_only"))
+def pretrained_classifier(
+    name: str, pixels: int, classes: tuple[str, ...], cut: int | None = None, seed: int = 0
+) -> Classifier:
+    """A network with weights from elsewhere (`name`: what `--from` takes), for color pictures of a size, with a fresh
+    head; with `cut` it ends behind that block. Raises ModelError."""
+    given = give(name)
+    if given.family is None:
+        raise ModelError(f"{name} does not say which network it is for", "give weights of a network by name")
+    options = given.options if cut is None else {**given.options, "cut": cut}
+    return _begin(given, given.family, options, neutral_spec(pixels, 3), classes, seed)[0]
+
+
+def _begin(
+    given: Given, model: str, options: dict[str, Any], spec: InputSpec, classes: tuple[str, ...], seed: int
+) -> tuple[Classifier, list[Move]]:
+    """The network for these classes with what fits of given weights, whose mean and std it reads pictures by."""
+    if given.normal is not None:
+        spec = dataclasses.replace(spec, mean=given.normal[0], std=given.normal[1])
+    return take(given, fresh(model, options, spec, classes, seed))

@@ -1,5 +1,6 @@
 """`mignon train MODEL --data D`: from a folder of images to a trained network, resumable to the bit."""
 
+import dataclasses
 import shlex
 from dataclasses import replace
 
@@ -53,6 +54,8 @@ def train(request: Train, screen: Screen) -> Result:
         screen.say(f"run folder {run.folder}")
         for note in begun.notes:
             screen.say(note)
+        if begun.moves:
+            run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)

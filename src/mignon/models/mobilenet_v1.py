@@ -10,16 +10,14 @@ from mignon.models import Example, check_width
 from mignon.models.layers import GlobalAverage, conv_bn, initialize
 from mignon.registry import MODELS
 
-STAGES = (
+Stages = tuple[tuple[tuple[int, int], ...], ...]  # of each block the channels at width 1 and the stride
+STAGES: Stages = (
     ((64, 1),),
     ((128, 2), (128, 1)),
     ((256, 2), (256, 1)),
     ((512, 2), *[(512, 1)] * 5),
     ((1024, 2), (1024, 1)),
 )
-
-
-Stages = tuple[tuple[tuple[int, int], ...], ...]
 
 
 def unit_names(stages: Stages) -> list[str]:
@@ -33,14 +31,14 @@ def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) 
 
 
 class Network(nn.Module):
-    """Stem 3x3 (stride 2 for large pictures), thirteen pairs of depthwise 3x3 and pointwise 1x1, average, linear."""
+    """Stem 3x3 (stride 2 for large pictures), pairs of depthwise 3x3 and pointwise 1x1, average, linear."""
 
-    def __init__(self, width: float, stride: int, classes: int, channels: int):
+    def __init__(self, stages: Stages, width: float, stride: int, classes: int, channels: int):
         super().__init__()
         stem = max(1, int(32 * width))
         features: OrderedDict[str, nn.Module] = OrderedDict(init_block=_unit(channels, stem, 3, stride))
         inputs = stem
-        for i, units in enumerate(STAGES, 1):
+        for i, units in enumerate(stages, 1):
             stage: OrderedDict[str, nn.Module] = OrderedDict()
             for j, (base, stride) in enumerate(units, 1):
                 outputs = max(1, int(base * width))
@@ -78,4 +76,4 @@ class MobileNetV1:
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(self.width, 2, classes, channels))
+        return initialize(Network(STAGES, self.width, 2, classes, channels))

@@ -31,4 +31,4 @@ class MobileNetV1Cifar:
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(self.width, 1, classes, channels))
+        return initialize(Network(STAGES, self.width, 1, classes, channels))

