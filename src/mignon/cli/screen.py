@@ -90,6 +90,26 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     print_table(cells, ("step",), ("s", "lost/gained", "p", "KL", "x", "95 %", "on", "change"), LEDGER)
 
 
+def print_cuts(cuts: list[dict[str, Any]], curve: list[dict[str, Any]], judged: str) -> None:
+    """`mignon probe`: a row a cut, and a line for the learning curve of the best one."""
+    cells = [
+        {
+            "network up to": "all" if row["cut"] is None else f"cut={row['cut']}",
+            "parameters": f"{row['parameters']:,}",
+            "top-1 %": f"{100 * row['top1']:.1f}",
+            "95 %": f"{100 * row['low']:.1f}-{100 * row['high']:.1f}",
+            "": "<- best" if row["best"] else "",
+        }
+        for row in cuts
+    ]
+    print_table(cells, ("network up to", ""), (), f"linear heads on frozen features, {judged}")
+    for row in curve:
+        tell(
+            f"with {row['images']} images a class {100 * row['top1']:.1f} % "
+            f"({100 * row['least']:.1f} to {100 * row['most']:.1f})"
+        )
+
+
 def columns() -> int:
     """Characters of a line on this screen."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH

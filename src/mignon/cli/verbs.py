@@ -14,6 +14,7 @@ from mignon.cli.screen import (
     Terminal,
     print_about,
     print_card,
+    print_cuts,
     print_entries,
     print_json,
     print_removed,
@@ -59,6 +60,13 @@ def show_result(result: Any, as_json: bool) -> int:
     return 0 if result.limit_met else 3
 
 
+def show_probe(result: Any, as_json: bool) -> int:
+    """What every cut reaches, how that grows with the images, and the ledger."""
+    if not as_json:
+        print_cuts(result.cuts, result.curve, result.judged)
+    return show_result(result, as_json)
+
+
 def show_predictions(results: list[dict[str, Any]], as_json: bool) -> None:
     """A line for each picture."""
     if as_json:
@@ -90,6 +98,7 @@ def _drawn(draw: Callable[[Any], None], document: Callable[[Any], Any] = lambda 
 
 
 SHOWN: dict[str, Callable[[Any, bool], int | None]] = {
+    "probe": show_probe,
     "predict": show_predictions,
     "show": _drawn(print_about),
     "data": _drawn(print_card),

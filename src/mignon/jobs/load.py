@@ -42,7 +42,7 @@ def load_with_size(path: str | Path) -> tuple[Classifier, Path]:
 def _file_of_run(folder: Path) -> Path:
     run = find_run(folder)
     names = ["model.mgn"]
-    if run.record.verb == "train":
+    if run.record.verb in ("train", "probe"):
         names.insert(0, "model.safetensors")  # its BatchNorm is live
     for name in names:
         if (folder / name).is_file():

@@ -294,6 +294,25 @@ class Train(Request, Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe(Request):
+    """What a large pretrained network with a linear head reaches on a folder, whole and cut anywhere: in a minute.
+
+    For example: mignon probe photos
+    """
+
+    verb: ClassVar[str] = "probe"
+    job: ClassVar[tuple[str, str]] = ("probe", "probe")
+
+    folder: str = folder_field()
+    start: str | None = start_field()
+    image: int | None = image_field()
+    out: str | None = out_field()
+    seed: int = seed_field()
+    on_bad: str | None = on_bad_field()
+    device: str | None = device_field()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compress(Request):
     """Apply a recipe to a trained network; every step is measured on its decoded file.
 
@@ -430,4 +449,4 @@ class Doctor(Request):
     job: ClassVar[tuple[str, str]] = ("doctor", "doctor")
 
 
-REQUESTS = (Compress, Build, Demo, Train, Tune, Eval, Predict, Show, Data, Ls, Rm, Report, Doctor)
+REQUESTS = (Compress, Build, Probe, Demo, Train, Tune, Eval, Predict, Show, Data, Ls, Rm, Report, Doctor)

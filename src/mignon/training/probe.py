@@ -76,6 +76,16 @@ class Probe:
         size = len(splits[0])
         self.folds = _stratified(self.labels, seed) if self.few else [(own[:size], own[size:])]
 
+    @property
+    def judged(self) -> str:
+        """On which images heads are judged, in words."""
+        total = sum(len(held) for _, held in self.folds)
+        return (
+            f"{len(self.folds)}-fold cross-validation of {total:,} images"
+            if self.few
+            else f"{total:,} validation images"
+        )
+
     def cuts(self) -> list[Cut]:
         """Every cut with the strength that is best for it, from the first unit to the whole network."""
         return list(self.screen.track(map(self._cut, self.columns), len(self.columns), "linear heads"))
