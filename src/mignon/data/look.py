@@ -13,6 +13,10 @@ from mignon.errors import DataError
 SAMPLE = 200
 FEW_A_CLASS = 200
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224)
+TINY, SMALL = 16, 48  # pixels of a side
+PHOTO = 128  # pixels that photos are read at: what a pretrained network needs at least
+MANY_A_CLASS = 1000  # small pictures so many do better with a network of their own
+PRETRAINED = "efficientnet-lite0"
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ def choose_pixels(seen: Look, wanted: int | None, usual: int | None) -> int:
     return max([size for size in SIZES if size <= limit], default=max(8, limit))
 
 
+def wants_pretrained(seen: Look) -> bool:
+    """Whether a network that has seen a million photos is the better start: for photos, and where there are few."""
+    return seen.side > SMALL or (seen.side > TINY and seen.fewest < MANY_A_CLASS)
+
+
 def choose_model(seen: Look, pixels: int) -> tuple[str, str]:
     """(family, the rule in words) for training from scratch in minutes on a CPU."""
-    if pixels <= 16:
+    if pixels <= TINY:
         return "digits-cnn", f"pictures of {pixels} pixels: digits-cnn"
     return "resnet20-cifar", f"pictures of {seen.side} pixels, read at {pixels}: resnet20-cifar"
 

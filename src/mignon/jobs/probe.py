@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mignon.checkpoint import content_hash, save_safetensors
+from mignon.data.look import PHOTO, PRETRAINED
 from mignon.jobs.pipeline import Pipeline
 from mignon.jobs.requests import Probe, verb
 from mignon.jobs.result import Result, verdict
@@ -12,9 +13,6 @@ from mignon.progress import Screen
 from mignon.runs import Run
 from mignon.training import probe as heads
 from mignon.training.device import pick_device
-
-PRETRAINED = "efficientnet-lite0"
-PIXELS = 128
 
 
 @dataclass
@@ -39,7 +37,7 @@ def probe(request: Probe, screen: Screen) -> Probed:
     tuned, and teach others.
     """
     weights, seed = request.start or PRETRAINED, request.seed
-    pixels = request.image or (PIXELS if request.start is None else None)
+    pixels = request.image or (PHOTO if request.start is None else None)
     begun = start_from(request.folder, None, None, pixels, weights, seed, request.on_bad, screen)
     device = pick_device(request.device)
     identity = {"data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}

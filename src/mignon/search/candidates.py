@@ -1,0 +1,30 @@
+"""Which networks are worth a training: places to cut a pretrained trunk, by what a linear head reaches there."""
+
+from collections.abc import Sequence
+
+from mignon.search.limits import Limits
+from mignon.training.probe import Cut
+
+LEAN, RICH = 1.6, 3.2  # bits a weight: what strong and what mild compression leaves
+GAIN = 0.03  # of top-1 that training adds to a linear head behind a cut
+
+
+def worth_training(cuts: Sequence[Cut], limits: Limits) -> list[Cut]:
+    """At most two of the cuts, the more promising one first.
+
+    With a size limit the best ones that fit with few and with more bits a weight. Else the smallest one that may come
+    within the drop of the best, and the next one that reaches more.
+    """
+    if limits.max_kib is not None:
+        found = [
+            _best([cut for cut in cuts if cut.parameters * bits / 8 <= limits.most_bytes]) for bits in (LEAN, RICH)
+        ]
+        chosen = [cut for cut in found if cut is not None]
+        return list(dict.fromkeys(chosen)) or [min(cuts, key=lambda cut: cut.parameters)]
+    target = max(cut.top1 for cut in cuts) + limits.least_change - GAIN
+    near = sorted((cut for cut in cuts if cut.top1 >= target), key=lambda cut: cut.parameters)
+    return near[:1] + [cut for cut in near[1:] if cut.top1 > near[0].top1][:1]
+
+
+def _best(cuts: Sequence[Cut]) -> Cut | None:
+    return max(cuts, key=lambda cut: (cut.top1, -cut.loss), default=None)
