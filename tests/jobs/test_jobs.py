@@ -9,8 +9,8 @@ import mignon
 from mignon.cli.start import run
 from mignon.data.cache import open_images
 from mignon.data.look import neutral_spec
-from mignon.jobs.build import choose
 from mignon.jobs.result import verdict
+from mignon.search.limits import Limits, choose
 
 ROW_KEYS = {
     "step", "split", "images", "top1", "top1_low", "top1_high", "top5", "top1_change", "lost", "gained", "p_value",
@@ -46,7 +46,7 @@ def test_the_last_row_is_what_the_file_measures_on_test(built):
 def test_every_choice_is_made_on_validation(built):
     ladder = [row for row in built.rows if row["split"] == "validation"]
     assert len(ladder) == 6 and sum(row["split"] == "test" for row in built.rows) == 2
-    index, met = choose(ladder[1:], 3, None, 0.2)
+    index, met = choose(ladder[1:], Limits(3), 0.2)
     assert met and ladder[1 + index]["step"] == built.rows[-1]["step"] == built.best
 
 
@@ -63,45 +63,6 @@ def test_a_repeated_build_computes_nothing_again(built, monkeypatch):
     monkeypatch.setattr("mignon.jobs.pipeline.all_logits", fail)
     again = mignon.build("digits", max_kib=3, epochs=12, out=built.run)
     assert again.rows == built.rows and again.verdict == built.verdict
-
-
-def row(size, top1, change, kl=0.01):
-    return {
-        "size_bytes": size, "top1": top1, "top1_low": top1 - 0.02, "top1_change": change, "kl": kl, "images": 1000,
-    }  # fmt: skip
-
-
-ROWS = [row(4000, 0.98, 0.0), row(3000, 0.97, -0.01), row(2000, 0.975, -0.005), row(1000, 0.90, -0.08)]
-
-
-@pytest.mark.parametrize(
-    ("kib", "drop", "expected"),
-    [
-        (10, None, (0, True)),
-        (3, None, (2, True)),
-        (1.5, None, (3, True)),
-        (0.5, None, (3, False)),
-        (None, 1.0, (2, True)),
-        (None, 0.0, (0, True)),
-        (None, 100, (3, True)),
-        (3, 1.0, (2, True)),
-        (1, 1.0, (3, False)),
-        (0.1, 1.0, (3, False)),
-    ],
-)
-def test_the_point_that_is_kept(kib, drop, expected):
-    assert choose(ROWS, kib, drop, 0.1) == expected
-
-
-def test_what_so_few_images_cannot_tell_apart_is_told_apart_by_kl():
-    rows = [row(3000, 0.974, 0.0, 0.001), row(2000, 0.975, 0.0, 0.02), row(1000, 0.96, 0.0, 0.0001)]
-    assert choose(rows, 3, None, 0.1) == (0, True)
-
-
-def test_a_limit_is_not_met_by_a_file_that_is_no_better_than_one_class_for_all():
-    assert choose(ROWS, 1, None, 0.87) == (3, True)
-    assert choose(ROWS, 1, None, 0.885) == (3, False)
-    assert choose(ROWS, None, 100, 0.885) == (2, True)
 
 
 def test_a_useless_file_misses_every_limit_and_says_so(tmp_path, capsys):

@@ -12,8 +12,8 @@ GAIN = 0.03  # of top-1 that training adds to a linear head behind a cut
 def worth_training(cuts: Sequence[Cut], limits: Limits) -> list[Cut]:
     """At most two of the cuts, the more promising one first.
 
-    With a size limit the best ones that fit with few and with more bits a weight. Else the smallest one that may come
-    within the drop of the best, and the next one that reaches more.
+    With a size limit those with the lowest loss that fit with few and with more bits a weight. Else the smallest one
+    that may come within the drop of the best, and the next one that reaches more.
     """
     if limits.max_kib is not None:
         found = [
@@ -27,4 +27,4 @@ def worth_training(cuts: Sequence[Cut], limits: Limits) -> list[Cut]:
 
 
 def _best(cuts: Sequence[Cut]) -> Cut | None:
-    return max(cuts, key=lambda cut: (cut.top1, -cut.loss), default=None)
+    return min(cuts, key=lambda cut: cut.loss, default=None)

@@ -10,9 +10,10 @@ from mignon.steps import Context, parse_recipe
 PLAIN = (8, 6, 4)  # bits of weights that need no training afterwards
 SHARES = (0.5, 0.8)  # of weights that become zero, where no size is asked for
 PRUNED = (4, 3)  # bits of the weights that stay
-MARGIN = 0.97  # of the size that is asked for: training a pruned network moves its bytes a little
+MARGIN = 0.96  # of the size that is asked for: grids of activations, and what training moves
 STRONGEST = 0.97  # of the weights
-SKETCH = 8  # images that the size of a recipe is estimated with
+SKETCH = 8  # images that are enough where only the size of a recipe is asked for
+QUICK = "round=nearest,correct=false"
 
 
 def ladder(tune: str) -> list[list[str]]:
@@ -33,23 +34,24 @@ def fitted(classifier: Classifier, limits: Limits, tune: str, context: Context) 
     most = MARGIN * limits.most_bytes
     found = []
     for bits in PLAIN:
-        if size_of(classifier, [f"quant=w{bits}a8,round=nearest"], context) <= most:
+        if size_of(classifier, [f"quant=w{bits},{QUICK}"], context) <= most:
             found.append([f"quant=w{bits}a8", "code=range"])
             break
     if not found or found[0][0] == f"quant=w{PLAIN[-1]}a8":
         for bits in PRUNED:
             share = share_that_fits(classifier, bits, most, context)
             if share is not None:
-                found.append([f"prune={share:g}", f"quant=w{bits}a8", f"{tune},teacher=parent", "code=range"])
+                zeros = [f"prune={share:g}"] if share else []
+                found.append([*zeros, f"quant=w{bits}a8", f"{tune},teacher=parent", "code=range"])
     return found
 
 
 def share_that_fits(classifier: Classifier, bits: int, most_bytes: float, context: Context) -> float | None:
     """The smallest share of zeros, to a hundredth, with which the file is at most so large; None where none is."""
-    low, high = 0, round(100 * STRONGEST)
+    low, high = -1, round(100 * STRONGEST)
 
     def fits(share: int) -> bool:
-        steps = [f"prune={share / 100:g}", f"quant=w{bits}a8,round=nearest"]
+        steps = [f"prune={share / 100:g}", f"quant=w{bits},{QUICK}"]
         return size_of(classifier, steps, context) <= most_bytes
 
     if not fits(high):
@@ -61,7 +63,7 @@ def share_that_fits(classifier: Classifier, bits: int, most_bytes: float, contex
 
 
 def size_of(classifier: Classifier, steps: list[str], context: Context) -> int:
-    """About how many bytes the file of a recipe has; its activation grids are only sketched."""
+    """About how many bytes the file of a recipe has, without the few for its activation grids."""
     few = dataclasses.replace(context.train, labels=context.train.labels[:SKETCH], names=context.train.names[:SKETCH])
     sketch = dataclasses.replace(context, train=few)
     for step in parse_recipe([*steps, "code=range"]):
