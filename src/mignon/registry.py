@@ -1,4 +1,5 @@
-"""Members by name: sources, models, steps, coders, schedules, optimizers, importers (and the rules that steps use).
+"""Members by name: sources, models, steps, coders, schedules, optimizers, augmentations,
+importers (and the rules that steps use).
 
 A member is one file in its kind's package; importing the file registers it. Other packages register through
 the entry point group `mignon.<kind>s`.
@@ -106,6 +107,7 @@ MODELS = Registry("model", "mignon.models", ModelError, ("summary", "pixels", "e
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 IMPORTERS = Registry("importer", "mignon.importing", ModelError, ("summary", "takes", "read", "example"))
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
+AUGMENTATIONS = Registry("augmentation", "mignon.data.augment", RecipeError, ("summary", "change"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
 OPTIMIZERS = Registry("optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay"))
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)
