@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mignon.classifier import Classifier
 from mignon.data.inputs import to_network
-from mignon.errors import ModelError
+from mignon.errors import ModelError, RecipeError
 from mignon.models.ops import is_convolution, is_weighted
 
 Loss = Callable[..., Tensor]  # of pixels, logits, labels, and a teacher's answers where they are known
@@ -48,6 +48,14 @@ class Teacher:
     temperature: float = 4.0
     features: float = 0.0
     copies: int = 0
+
+    def check(self, student: Classifier, name: str) -> None:
+        """Raise RecipeError when the student sees other images than the teacher, which the user knows as `name`."""
+        if self.classifier.classes != student.classes or self.classifier.size != student.size:
+            raise RecipeError(
+                f"the teacher {name} has other classes or another picture size",
+                "give one that was trained on the same images",
+            )
 
 
 @dataclass(frozen=True)
