@@ -133,7 +133,7 @@ class Probe:
         options = {**given.options, **({} if cut is None else {"cut": cut})}
         parameters = parameter_count(given.family, options, len(given.classes), given.input.channels)
         scores = [(*self._judge(cut, strength, self.folds), strength) for strength in STRENGTHS]
-        right, loss, strength = max(scores, key=lambda score: (score[0], -score[1]))
+        right, loss, strength = min(scores, key=lambda score: score[1])  # of so few images the loss tells more
         total = sum(len(held) for _, held in self.folds)
         return Cut(cut, parameters, right / total, *wilson(right, total), loss, strength)
 
