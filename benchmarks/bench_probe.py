@@ -8,27 +8,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import shutil
 import statistics
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import bar, shared_data, unpacked
+from common import bar, cats_dogs, unpacked
 
 import mignon
 from mignon.files import cache_folder
 
 FEW = 10
-
-
-def cats_dogs() -> Path:
-    """Class folders of the 1,000 photos."""
-    target = cache_folder() / "shared" / "cats-dogs-1000"
-    if not target.is_dir():
-        with tarfile.open(shared_data() / "cats-dogs-1000.tar") as archive:
-            archive.extractall(target.parent, filter="data")
-    return target
 
 
 def tiny_imagenet(seed: int, images: int = 200) -> Path:

@@ -32,6 +32,17 @@ def unpacked(name: str) -> Path:
     return target
 
 
+def cats_dogs() -> Path:
+    """Class folders of the 1,000 photos."""
+    from mignon.files import cache_folder
+
+    target = cache_folder() / "shared" / "cats-dogs-1000"
+    if not target.is_dir():
+        with tarfile.open(shared_data() / "cats-dogs-1000.tar") as archive:
+            archive.extractall(target.parent, filter="data")
+    return target
+
+
 def class_folders_of_tiny_imagenet() -> Path:
     """Tiny ImageNet's training images of ten classes as links in class folders named by word."""
     source = unpacked("tiny-imagenet-10")

@@ -17,7 +17,7 @@ from rich.console import Console
 from mignon.cli.verbs import app
 from mignon.jobs.recipe import read_recipe, shipped
 from mignon.models import build
-from mignon.registry import CODERS, MODELS, SCHEDULES, SOURCES, STEPS, Registry
+from mignon.registry import AUGMENTATIONS, CODERS, MODELS, OPTIMIZERS, SCHEDULES, SOURCES, STEPS, Registry
 from mignon.steps import parse_step
 from mignon.training.settings import Options
 
@@ -83,11 +83,18 @@ def reference() -> Iterator[str]:
     ))  # fmt: skip
     yield from ("## Training", "", "Flags of `mignon train`, and keys of `[train]` in a recipe.", "")
     yield from table("setting", "what it is", "default", "possible", rows=(
-        (f"`{field.name}`", field.metadata["help"], f"`{word(field.default)}`", possible(field.metadata))
+        (f"`{field.name}`", field.metadata["help"], usual(field), possible(field.metadata))
         for field in dataclasses.fields(Options)
     ))  # fmt: skip
     yield from table("schedule", "how the rate goes once it has risen", rows=(
         (f"`{name}`", inspect.getdoc(schedule)) for name, schedule in own(SCHEDULES).items()
+    ))  # fmt: skip
+    yield from table("optimizer", "how weights follow their gradients", "usual rate", "with given weights", rows=(
+        (f"`{name}`", inspect.getdoc(kind), f"{kind.fresh:g}", f"{kind.given:g}")
+        for name, kind in own(OPTIMIZERS).items()
+    ))  # fmt: skip
+    yield from table("augmentation", "how training images change", rows=(
+        (f"`{name}`", kind.summary) for name, kind in own(AUGMENTATIONS).items()
     ))  # fmt: skip
     yield from ("## Sources of images", "", "Found by looking; `SOURCE:PLACE` names one, `PLACE,key=value` sets.", "")
     yield from table("source", "what it takes", "settings", rows=(
@@ -105,6 +112,11 @@ def reference() -> Iterator[str]:
 def leaves(step: Any) -> str:
     """What later steps find; where that depends on settings, with those of the step's first example."""
     return ", ".join(parse_step(step.examples[0]).leaves) or "-"
+
+
+def usual(field: dataclasses.Field) -> str:
+    """The default of a training option; some follow from the weights at the start."""
+    return "by the start" if field.default is None else f"`{word(field.default)}`"
 
 
 def possible(notes: Any) -> str:

@@ -1,11 +1,14 @@
-"""Members by name: sources, models, steps, coders, schedules, optimizers, importers (and the rules that steps use).
+"""Members by name: sources, models, steps, coders, schedules, optimizers, augmentations,
+importers (and the rules that steps use).
 
 A member is one file in its kind's package; importing the file registers it. Other packages register through
 the entry point group `mignon.<kind>s`.
 """
 
+import functools
 import importlib
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -34,6 +37,7 @@ class Registry:
         self.needs = needs
         self.closed = closed
         self._members: dict[str, Any] = {}
+        self._makers: list[tuple[str, Callable[..., Any]]] = []
         self._loaded = False
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -51,6 +55,26 @@ class Registry:
             return member
 
         return add
+
+    def register_names(self, pattern: str, *listed: tuple[int, ...]) -> Callable[[Any], Any]:
+        """Decorator for a function that makes a member of whole numbers: it is there under every name of a pattern like
+        `resnet{}-cifar`, and listed for those given. The function raises `error` for numbers that make none."""
+
+        def add(make: Callable[..., Any]) -> Callable[..., Any]:
+            self._makers.append((pattern, make))
+            for numbers in listed:
+                self.register(pattern.format(*numbers))(make(*numbers))
+            return make
+
+        return add
+
+    def _maker(self, name: str) -> Callable[[], Any] | None:
+        """What makes the member of a name that a pattern matches; None where none does."""
+        for pattern, make in self._makers:
+            match = re.fullmatch(re.escape(pattern).replace(r"\{\}", r"([1-9]\d{0,3})"), name)
+            if match is not None:
+                return functools.partial(make, *map(int, match.groups()))
+        return None
 
     def remove(self, name: str) -> None:
         """Forget a member (for tests that register toys)."""
@@ -82,19 +106,23 @@ class Registry:
 
     def __getitem__(self, name: str) -> Any:
         self._load()
-        try:
+        if name in self._members:
             return self._members[name]
-        except KeyError:
+        maker = self._maker(name)
+        if maker is None:
             near = get_close_matches(name, self._members, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise self.error(
                 f"there is no {self.kind} {name!r}",
                 f"{hint}known: {', '.join(sorted(self._members))} (mignon ls {self.kind}s)",
-            ) from None
+            )
+        member = maker()
+        member.name = name
+        return member
 
     def __contains__(self, name: str) -> bool:
         self._load()
-        return name in self._members
+        return name in self._members or self._maker(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -106,6 +134,7 @@ MODELS = Registry("model", "mignon.models", ModelError, ("summary", "pixels", "e
 STEPS = Registry("step", "mignon.steps", RecipeError, ("summary", "version", "examples", "leaves", "cannot_follow"))
 IMPORTERS = Registry("importer", "mignon.importing", ModelError, ("summary", "takes", "read", "example"))
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
+AUGMENTATIONS = Registry("augmentation", "mignon.data.augment", RecipeError, ("summary", "change"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
 OPTIMIZERS = Registry("optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay"))
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

@@ -10,7 +10,7 @@ from torch import nn
 from mignon.classifier import parameter_count
 from mignon.errors import ModelError
 from mignon.measure.cost import layers, peak_activation_bytes
-from mignon.models import build, parse_model
+from mignon.models import build, parse_model, units
 from mignon.models.activations import ActivationGrid, grids_of, insert_grids, remove_grids
 from mignon.models.graph import blocks, clone, shapes, trace
 from mignon.models.layers import Add, GlobalAverage
@@ -31,7 +31,42 @@ COUNTS = [  # family, options, classes, channels, parameters
     ("mobilenetv1-cifar", {}, 10, 3, 3_217_226),
     ("vgg16-cifar", {}, 10, 3, 15_240_906),
     ("vgg16-bn-cifar", {}, 10, 3, 15_249_354),
+    ("wrn-16-10-cifar", {}, 10, 3, 17_116_634),
     ("squeezenet1_1", {}, 1000, 3, 1_235_496),
+    ("squeezenet1_1", {"activation": "elu", "bypass": "simple"}, 256, 3, 853_824),
+    ("squeezenet1_1", {}, 200, 3, 825_096),
+    ("squeezenet1_1", {}, 10, 3, 727_626),
+    ("squeezenet1_1", {}, 2, 3, 723_522),
+    ("squeezenet1_1", {"bypass": "complex"}, 256, 3, 1_190_976),
+    ("squeezenet1_1", {"bypass": "complex"}, 1000, 3, 1_572_648),
+    ("squeezenet1_0", {}, 1000, 3, 1_248_424),
+    ("squeezenet1_0", {"bypass": "complex"}, 1000, 3, 1_589_672),
+    ("alexnet", {}, 1000, 3, 61_100_840),
+    ("alexnet", {}, 256, 3, 58_052_672),
+    ("alexnet", {}, 200, 3, 57_823_240),
+    ("alexnet", {}, 10, 3, 57_044_810),
+    ("alexnet", {}, 2, 3, 57_012_034),
+    ("alexnet-bn", {}, 256, 3, 59_349_312),
+    ("alexnet-bn", {}, 200, 3, 59_119_880),
+    ("alexnet-bn", {}, 1000, 3, 62_397_480),
+    ("zfnet", {}, 256, 3, 104_600_640),
+    ("zfnet", {}, 200, 3, 104_371_208),
+    ("zfnet", {}, 1000, 3, 107_648_808),
+    ("mobilenetv2", {}, 1000, 3, 3_504_960 - 1_088 + 1_000),  # pytorchcv expands in the first block, without a bias
+    ("mobilenetv3-small", {}, 1000, 3, 2_542_856),
+    ("resnet18", {}, 1000, 3, 11_689_512),
+    ("resnet50", {}, 1000, 3, 25_557_032),
+    ("vgg16", {}, 1000, 3, 138_357_544),
+    ("vgg16-bn", {}, 1000, 3, 138_365_992),
+    ("efficientnet-lite0", {}, 1000, 3, 4_652_008),
+    ("fdmobilenet", {"width": 1.0}, 1000, 3, 2_901_288),
+    ("fdmobilenet", {"width": 0.75}, 1000, 3, 1_833_304),
+    ("fdmobilenet", {"width": 0.5}, 1000, 3, 993_928),
+    ("fdmobilenet", {"width": 0.25}, 1000, 3, 383_160),
+    ("fdmobilenet", {"width": 1.0}, 2, 3, 1_878_338),
+    ("fdmobilenet", {"width": 0.75}, 2, 3, 1_065_842),
+    ("fdmobilenet", {"width": 0.5}, 2, 3, 481_954),
+    ("fdmobilenet", {"width": 0.25}, 2, 3, 126_674),
     ("mobilenetv1", {"width": 1.0}, 1000, 3, 4_231_976),
     ("mobilenetv1", {"width": 0.75}, 1000, 3, 2_585_560),
     ("mobilenetv1", {"width": 0.5}, 1000, 3, 1_331_592),
@@ -50,7 +85,60 @@ MACS = [  # family, options, classes, pixels, multiply-accumulates
     ("mobilenetv1-cifar", {}, 10, 32, 46_354_432),
     ("vgg16-cifar", {}, 10, 32, 313_725_952),
     ("vgg16-bn-cifar", {}, 10, 32, 313_725_952),
+    ("fdmobilenet", {"width": 1.0}, 1000, 224, 144_489_728),
+    ("fdmobilenet", {"width": 1.0}, 1000, 128, 47_869_952),
+    ("fdmobilenet", {"width": 1.0}, 2, 224, 143_467_776),
+    ("fdmobilenet", {"width": 1.0}, 2, 128, 46_848_000),
+    ("fdmobilenet", {"width": 1.0}, 2, 96, 26_352_896),
+    ("fdmobilenet", {"width": 0.75}, 1000, 224, 84_282_816),
+    ("fdmobilenet", {"width": 0.75}, 1000, 128, 28_038_144),
+    ("fdmobilenet", {"width": 0.75}, 2, 224, 83_516_352),
+    ("fdmobilenet", {"width": 0.75}, 2, 128, 27_271_680),
+    ("fdmobilenet", {"width": 0.75}, 2, 96, 15_340_992),
+    ("fdmobilenet", {"width": 0.5}, 1000, 224, 40_132_224),
+    ("fdmobilenet", {"width": 0.5}, 1000, 128, 13_449_216),
+    ("fdmobilenet", {"width": 0.5}, 2, 224, 39_621_248),
+    ("fdmobilenet", {"width": 0.5}, 2, 128, 12_938_240),
+    ("fdmobilenet", {"width": 0.5}, 2, 96, 7_278_208),
+    ("fdmobilenet", {"width": 0.25}, 1000, 224, 12_037_952),
+    ("fdmobilenet", {"width": 0.25}, 1000, 128, 4_103_168),
+    ("fdmobilenet", {"width": 0.25}, 2, 224, 11_782_464),
+    ("fdmobilenet", {"width": 0.25}, 2, 128, 3_847_680),
+    ("fdmobilenet", {"width": 0.25}, 2, 96, 2_164_544),
     ("squeezenet1_1", {}, 1000, 224, 349_151_936),
+    ("squeezenet1_1", {}, 1000, 128, 105_179_840),
+    ("squeezenet1_1", {}, 256, 224, 284_775_104),
+    ("squeezenet1_1", {}, 256, 128, 86_514_368),
+    ("squeezenet1_1", {"bypass": "simple"}, 256, 224, 284_775_104),
+    ("squeezenet1_1", {}, 200, 224, 279_929_536),
+    ("squeezenet1_1", {}, 10, 224, 263_489_216),
+    ("squeezenet1_1", {}, 2, 224, 262_796_992),
+    ("squeezenet1_1", {}, 200, 128, 85_109_440),
+    ("squeezenet1_1", {}, 10, 128, 80_342_720),
+    ("squeezenet1_1", {}, 2, 128, 80_142_016),
+    ("squeezenet1_1", {"bypass": "complex"}, 256, 224, 383_283_904),
+    ("squeezenet1_1", {"bypass": "complex"}, 1000, 224, 447_660_736),
+    ("squeezenet1_1", {"bypass": "complex"}, 256, 128, 116_210_368),
+    ("squeezenet1_1", {"bypass": "complex"}, 1000, 128, 134_875_840),
+    ("squeezenet1_0", {}, 1000, 224, 818_924_576),
+    ("squeezenet1_0", {}, 1000, 128, 251_277_344),
+    ("squeezenet1_0", {"bypass": "complex"}, 1000, 224, 1_165_298_720),
+    ("squeezenet1_0", {"bypass": "complex"}, 1000, 128, 358_182_944),
+    ("alexnet", {}, 1000, 224, 714_188_480),
+    ("alexnet", {}, 256, 224, 711_141_056),
+    ("alexnet", {}, 200, 224, 710_911_680),
+    ("alexnet", {}, 10, 224, 710_133_440),
+    ("alexnet", {}, 2, 224, 710_100_672),
+    ("alexnet-bn", {}, 256, 227, 1_132_208_672),
+    ("alexnet-bn", {}, 200, 227, 1_131_979_296),
+    ("alexnet-bn", {}, 1000, 227, 1_135_256_096),
+    ("zfnet", {}, 256, 227, 2_509_339_424),
+    ("zfnet", {}, 200, 227, 2_509_110_048),
+    ("zfnet", {}, 1000, 227, 2_512_386_848),
+    ("resnet18", {}, 1000, 224, 1_814_073_344),
+    ("wrn-16-10-cifar", {}, 10, 32, 2_412_173_568),
+    ("resnet56-cifar", {}, 10, 32, 125_747_840),
+    ("mobilenetv2", {}, 1000, 224, 313_619_328 - 12_845_056),  # pytorchcv expands in the first block
     ("mobilenetv1", {"width": 1.0}, 1000, 224, 568_740_352),
     ("mobilenetv1", {"width": 1.0}, 1000, 128, 186_400_768),
     ("mobilenetv1", {"width": 1.0}, 2, 224, 567_718_400),
@@ -81,16 +169,58 @@ def test_parameters_are_those_of_the_papers(family, options, classes, channels, 
 
 @pytest.mark.parametrize(("family", "options", "classes", "pixels", "expected"), MACS)
 def test_multiply_accumulates_are_those_of_the_papers(family, options, classes, pixels, expected):
-    network = trace(build(family, options, classes, 3))
-    assert sum(layer.macs for layer in layers(network, (3, pixels, pixels))) == expected
-
-
-@pytest.mark.parametrize(("width", "expected"), [(1.0, 21_888), (0.75, 16_416), (0.5, 10_944), (0.25, 5_472)])
-def test_the_share_of_batchnorm_in_mobilenet_is_that_of_the_table(width, expected):
     with torch.device("meta"):
-        network = build("mobilenetv1", {"width": width}, 2, 3)
+        network = trace(build(family, options, classes, 3))
+        assert sum(layer.macs for layer in layers(network, (3, pixels, pixels))) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [("mobilenetv1", (21_888, 16_416, 10_944, 5_472)), ("fdmobilenet", (15_744, 11_808, 7_872, 3_936))],
+)
+@pytest.mark.parametrize("number", range(4))
+def test_the_share_of_batchnorm_in_mobilenet_is_that_of_the_table(family, expected, number):
+    with torch.device("meta"):
+        network = build(family, {"width": 1 - number / 4}, 2, 3)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert sum(p.numel() for m in norms for p in m.parameters()) == expected
+    assert sum(p.numel() for m in norms for p in m.parameters()) == expected[number]
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "classes", "expected"),
+    [
+        ("mobilenetv1", {"width": 0.25}, 2, (514, 69_378, 104_066)),
+        ("fdmobilenet", {"width": 0.25}, 2, (514, 35_202, 53_250)),
+        ("mobilenetv1", {"width": 1.0}, 2, (2_050,)),
+        ("alexnet", {}, 200, (819_400,)),
+    ],
+)
+def test_numbers_from_the_last_blocks_on_are_those_of_the_table(family, options, classes, expected):
+    with torch.device("meta"):
+        names = dict(build(family, options, classes, 3).named_parameters())
+    modules = [name.rpartition(".")[0] for name in names]
+    starts = [modules.index(modules[-1])]
+    starts += [next(i for i, n in enumerate(names) if n.startswith(unit)) for unit in reversed(units(family, options))]
+    sizes = [tensor.numel() for tensor in names.values()]
+    assert tuple(sum(sizes[start:]) for start in starts[: len(expected)]) == expected
+
+
+SHAPES = {  # of system 003: channels and side of every map that is another than the one before
+    ("squeezenet1_1", 224): "64x111 64x55 128x55 128x27 256x27 256x13 384x13 512x13 256x13",
+    ("alexnet-bn", 227): "96x55 96x27 256x27 256x13 384x13 256x13 256x6",
+    ("zfnet", 227): "96x111 96x55 256x27 256x13 512x13 1024x13 512x13 512x6",
+}
+
+
+@pytest.mark.parametrize(("family", "pixels"), SHAPES)
+def test_maps_are_those_of_system_003(family, pixels):
+    with torch.device("meta"):
+        known = shapes(trace(build(family, {}, 256, 3)), 3, pixels, pixels)
+    maps = [
+        f"{s[0]}x{s[1]}" for name, s in known.items() if len(s) == 3 and "squeeze" not in name and "exp" not in name
+    ]
+    changes = [now for now, before in zip(maps[1:], maps) if now != before]
+    assert " ".join(changes) == SHAPES[family, pixels]
 
 
 def lively(network):
@@ -199,6 +329,7 @@ def test_networks_that_make_no_sense_are_refused(family, options, classes, chann
     [
         ("digits-cnn", {}, 1),
         ("vgg11-cifar", {}, 31),
+        ("alexnet", {}, 62),
         ("squeezenet1_1", {}, 16),
         ("squeezenet1_1", {"stride": 1}, 8),
     ],

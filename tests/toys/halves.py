@@ -4,6 +4,6 @@ from mignon.registry import SCHEDULES
 
 
 @SCHEDULES.register("halves")
-def halves(progress):
+def halves(progress, epochs):
     """1, 1/2, 1/4."""
     return 0.5 ** min(2, int(3 * progress))

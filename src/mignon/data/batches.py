@@ -27,6 +27,10 @@ class Augment:
     scale: float = 0.0
     shear: float = 0.0
 
+    def __call__(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Each image changed by its own draw: uint8 B x H x W x C."""
+        return augmented(images, self, generator)
+
 
 def batch_size(images: int, wanted: int) -> int:
     """At most as wanted, and so small that an epoch has at least 16 steps (but not below 8 images)."""
@@ -43,14 +47,14 @@ def augmented(images: np.ndarray, augment: Augment, generator: np.random.Generat
     if augment == Augment():
         return images
     if augment.turn or augment.scale or augment.shear:
-        return _resampled(images, *_places(images.shape, augment, generator))
+        return resampled(images, *_places(images.shape, augment, generator))
     count, height, width, _ = images.shape
     shift = min(int(augment.shift), height - 1, width - 1)
     top, left = generator.integers(-shift, shift + 1, size=(2, count))
     flipped = _flipped(augment, count, generator)
     columns = np.where(flipped[:, None], np.arange(width)[::-1], np.arange(width))
-    rows = _reflected(top[:, None] + np.arange(height), height)
-    columns = _reflected(left[:, None] + columns, width)
+    rows = reflected(top[:, None] + np.arange(height), height)
+    columns = reflected(left[:, None] + columns, width)
     return _taken(images, rows[:, :, None], columns[:, None, :])
 
 
@@ -70,10 +74,10 @@ def _places(shape: tuple[int, ...], augment: Augment, generator: np.random.Gener
     slanted = x + augment.shear * shear * y
     rows = zoom * (np.cos(angle) * y + np.sin(angle) * slanted) + (height - 1) / 2 + augment.shift * down
     columns = zoom * (np.cos(angle) * slanted - np.sin(angle) * y) + (width - 1) / 2 + augment.shift * right
-    return _reflected(rows, height), _reflected(columns, width)
+    return reflected(rows, height), reflected(columns, width)
 
 
-def _resampled(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def resampled(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Bilinear at these places (B x H x W, inside of the image), rounded: uint8 B x H x W x C."""
     _, height, width, _ = images.shape
     top, left = rows.astype(np.int64), columns.astype(np.int64)
@@ -93,7 +97,7 @@ def _taken(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndar
     return taken.view(np.uint8).reshape(*taken.shape, channels)
 
 
-def _reflected(places: np.ndarray, size: int) -> np.ndarray:
+def reflected(places: np.ndarray, size: int) -> np.ndarray:
     """Places on a line of `size` pixels that is reflected at both ends: ..., 1, 0, 1, ..., size-1, size-2, ..."""
     return np.abs((places + size - 1) % (2 * size - 2) - (size - 1)) if size > 1 else np.zeros_like(places)
 

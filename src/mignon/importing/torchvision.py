@@ -10,8 +10,11 @@ from mignon.errors import ModelError
 
 
 def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The family `mobilenetv2` of a header with its names and strides becomes ours. Raises ModelError."""
-    if header.get("family") != "mobilenetv2":
+    """A header of `mobilenetv2` beside torchvision's names means the network of system 002: strides for 32 pixels.
+
+    Raises ModelError.
+    """
+    if header.get("family") != "mobilenetv2" or not any(".conv." in name for name in tensors):
         return header, tensors
     options = header.get("options") or {}
     if not isinstance(options, dict):

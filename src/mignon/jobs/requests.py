@@ -267,6 +267,9 @@ class Train(Request, Options):
     width: float | None = width_field()
     image: int | None = image_field()
     start: str | None = start_field()
+    teacher: str | None = named(
+        None, "A network that teaches this one (run, .safetensors or .mgn): mignon probe makes good ones.", **MODEL
+    )
     half: bool | None = named(None, "bfloat16 arithmetic (default: where measured to be faster).")
     terms: str = named("", "Added to the loss, for example cor:1e-5+nuclear:1.")
     resume: str | None = named(

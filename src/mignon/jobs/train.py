@@ -8,6 +8,7 @@ from mignon.checkpoint import content_hash, load_safetensors, save_safetensors
 from mignon.classifier import Classifier
 from mignon.data.sources import is_place
 from mignon.errors import MignonError, ModelError, RunError
+from mignon.jobs.load import load
 from mignon.jobs.pipeline import Pipeline
 from mignon.jobs.requests import Train, verb
 from mignon.jobs.result import Result, verdict
@@ -18,9 +19,11 @@ from mignon.runs import Run, find_run
 from mignon.settings import changed
 from mignon.training.device import pick_device, pick_precision
 from mignon.training.loop import CROSS_ENTROPY, fit
-from mignon.training.objective import Objective
+from mignon.training.objective import Objective, Teacher
 from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
+
+SHARE, TEMPERATURE, COPIES = 0.7, 2.0, 4  # of a teacher's answers, as in the try-outs on photos of cats and dogs
 
 
 @verb(Train)
@@ -29,7 +32,8 @@ def train(request: Train, screen: Screen) -> Result:
 
     `model`: a family (mignon ls models) or None for the rule of `build`; `data`: a folder of images or `digits`;
     `start`: weights to begin with; `half`: bfloat16 arithmetic (None: where it is measured to be faster); `terms`:
-    what is added to the loss (`cor:1e-5+nuclear:1`, see training/terms.py); `resume`: an interrupted run, which goes on
+    what is added to the loss (`cor:1e-5+nuclear:1`, see training/terms.py); `teacher`: learn from its answers to four
+    fixed changes of every image (70 %, at temperature 2) beside the labels; `resume`: an interrupted run, which goes on
     with its own settings. Raises MignonError.
     """
     folder, held = request.out, None
@@ -38,17 +42,23 @@ def train(request: Train, screen: Screen) -> Result:
         request, held, folder = _resumed(found, request), found.record.settings.get("data"), str(found.folder)
     if request.data is None:
         raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
-    objective, seed = Objective(terms=parse_terms(request.terms)), request.seed
+    seed = request.seed
     begun = start_from(
         request.data, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
     )
     if held not in (None, begun.images.key):
         raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
-    where = pick_device(request.device)
+    where, teacher = pick_device(request.device), None
+    if request.teacher is not None:
+        teacher = Teacher(load(request.teacher).copy(), SHARE, TEMPERATURE, copies=COPIES)
+        teacher.check(begun.classifier, request.teacher)
+    objective = Objective(teacher, parse_terms(request.terms))
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
     settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where), begun.given)
     asked = {name: value for name, value in request.record().items() if name != "out"}
     identity = {**asked, "data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
+    if teacher is not None:
+        identity["teacher"] = content_hash(teacher.classifier)
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
     with Run.start(request, title, identity, folder) as run:
         screen.say(f"run folder {run.folder}")

@@ -33,7 +33,9 @@ def layers(network: fx.GraphModule, size: tuple[int, int, int]) -> list[Layer]:
         parameters = macs = weights = nonzeros = 0
         if block.weighted:
             weight = block.module.weight
-            weights, nonzeros = weight.numel(), int((weight != 0).sum())
+            weights = nonzeros = weight.numel()
+            if not weight.is_meta:  # there are numbers to look at
+                nonzeros = int((weight != 0).sum())
             parameters = weights + (block.module.bias.numel() if block.module.bias is not None else 0)
             positions = math.prod(known[block.nodes[0].name][1:]) if block.kind == "conv" else 1
             macs = weights * positions

@@ -1,5 +1,6 @@
 """One view of a network as a plain list of fused blocks; rules, activation grids, cost and export share it."""
 
+import bisect
 import copy
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from torch.nn.utils import parametrize
 
 from mignon.errors import ModelError
 from mignon.models.ops import is_convolution, operation, output_shape, role
+
+LARGEST_SIDE = 4096
 
 
 class _Tracer(fx.Tracer):
@@ -194,8 +197,19 @@ def clone(network: fx.GraphModule) -> fx.GraphModule:
 def shapes(network: fx.GraphModule, channels: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
     """Output shape of every node for one image, without N, by node name. Nothing is computed.
 
-    Raises ModelError when the picture is too small.
+    Raises ModelError when the picture is too small; it names the smallest that is not.
     """
+    try:
+        return _shapes(network, channels, height, width)
+    except RuntimeError as error:
+        least = _smallest(network, channels)
+        raise ModelError(
+            f"the network cannot take pictures of {height} x {width} ({error})",
+            f"use --image {least} or more" if least else "no other size is possible either",
+        ) from None
+
+
+def _shapes(network: fx.GraphModule, channels: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
     modules = dict(network.named_modules())
     known: dict[str, tuple[int, ...]] = {}
     for node in network.graph.nodes:
@@ -204,10 +218,20 @@ def shapes(network: fx.GraphModule, channels: int, height: int, width: int) -> d
             try:
                 known[node.name] = output_shape(modules[str(node.target)], inputs)
             except RuntimeError as error:
-                reason = f"{node.target}: {str(error).splitlines()[0]}"
-                raise ModelError(
-                    f"the network cannot take pictures of {height} x {width} ({reason})", "use a larger --image"
-                ) from None
+                raise RuntimeError(f"{node.target}: {str(error).splitlines()[0]}") from None
         else:
             known[node.name] = inputs[0] if inputs else (channels, height, width)
     return known
+
+
+def _smallest(network: fx.GraphModule, channels: int) -> int | None:
+    """The smallest side of a square picture that the network takes."""
+
+    def fits(side: int) -> bool:
+        try:
+            return bool(_shapes(network, channels, side, side))
+        except RuntimeError:
+            return False
+
+    side = bisect.bisect_left(range(LARGEST_SIDE + 1), True, key=fits)
+    return side if side <= LARGEST_SIDE else None

@@ -29,6 +29,14 @@ class GlobalAverage(nn.Module):
         return x.mean((2, 3))
 
 
+class Gate(nn.Module):
+    """Every channel times its own number, as squeeze-excite has it (Hu et al. 2018)."""
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        """N x C x H x W and N x C x 1 x 1 to N x C x H x W."""
+        return x * gate
+
+
 class GlobalMaximum(nn.Module):
     """N x C x H x W to N x C."""
 

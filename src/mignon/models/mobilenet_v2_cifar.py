@@ -1,67 +1,15 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with strides for 32 x 32 pictures."""
+"""MobileNetV2 with strides for 32 x 32 pictures, as systems 001 and 002 train it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from mignon.errors import ModelError
 from mignon.models import Example, check_width
-from mignon.models.layers import Add, GlobalAverage, conv_bn, initialize, rounded
+from mignon.models.layers import initialize
+from mignon.models.mobilenet_v2 import LAST, Network, unit_names
 from mignon.registry import MODELS
-
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 1),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-THIRD = 2  # the stage that a reduction of 4 leaves at full size
-
-
-class Inverted(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1 (no activation); residual where the shapes agree."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
-        super().__init__()
-        hidden = inputs * expansion
-        parts = [] if expansion == 1 else [nn.Sequential(*conv_bn(inputs, hidden, 1), nn.ReLU6())]
-        parts.append(nn.Sequential(*conv_bn(hidden, hidden, 3, stride, hidden), nn.ReLU6()))
-        parts.append(nn.Sequential(*conv_bn(hidden, outputs, 1)))
-        self.body = nn.Sequential(*parts)
-        self.add = Add() if stride == 1 and inputs == outputs else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N x inputs x H x W to N x outputs x H/stride x W/stride."""
-        y = self.body(x)
-        return y if self.add is None else self.add(x, y)
-
-
-class Network(nn.Module):
-    """Stem, seventeen inverted residuals, last 1x1, global average, linear."""
-
-    def __init__(self, width: float, last: int, reduction: int, classes: int, channels: int):
-        super().__init__()
-        inputs = rounded(32 * width)
-        features: list[nn.Module] = [nn.Sequential(*conv_bn(channels, inputs, 3), nn.ReLU6())]
-        for number, (expansion, base, repeats, stride) in enumerate(STAGES):
-            if number == THIRD and reduction == 4:
-                stride = 1
-            outputs = rounded(base * width)
-            for i in range(repeats):
-                features.append(Inverted(inputs, outputs, stride if i == 0 else 1, expansion))
-                inputs = outputs
-        features.append(nn.Sequential(*conv_bn(inputs, last, 1), nn.ReLU6()))
-        self.features = nn.Sequential(*features)
-        self.pool = GlobalAverage()
-        self.classifier = nn.Linear(last, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N x channels x H x W to N x classes logits."""
-        return self.classifier(self.pool(self.features(x)))
 
 
 @MODELS.register("mobilenetv2-cifar")
@@ -72,7 +20,7 @@ class MobileNetV2Cifar:
     """
 
     width: float = 1.0
-    last: int = 1280
+    last: int = LAST
     reduction: int = 8
 
     summary: ClassVar[str] = "MobileNetV2 with strides for pictures of about 32 pixels"
@@ -88,8 +36,9 @@ class MobileNetV2Cifar:
 
     def units(self) -> list[str]:
         """The inverted residuals."""
-        return [f"features.{i + 1}" for i in range(sum(repeats for _, _, repeats, _ in STAGES))]
+        return unit_names()
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(self.width, self.last, self.reduction, classes, channels))
+        strides = (1, 1, 1, 2 if self.reduction == 8 else 1, 2, 1, 2, 1)
+        return initialize(Network(strides, self.width, self.last, classes, channels))

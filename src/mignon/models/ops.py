@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mignon.models.layers import Add, Concat, GlobalAverage, GlobalMaximum, PadShortcut, SamePad
+from mignon.models.layers import Add, Concat, Gate, GlobalAverage, GlobalMaximum, PadShortcut, SamePad
 
 ROLES = ("weights", "norm", "activation", "join", "average", "pool", "pad", "view", "grid")
 TIES = ("new", "same", "stack", "pad")
@@ -112,7 +112,7 @@ def resized(module: Any, old: int, inputs: int, outputs: int) -> nn.Module:
     """A new layer or norm that reads `inputs` channels instead of `old` and has `outputs`; its numbers are new."""
     device = module.weight.device
     if role(module) == "norm":
-        return nn.BatchNorm2d(outputs, module.eps, module.momentum, device=device)
+        return type(module)(outputs, module.eps, module.momentum, device=device)
     bias = module.bias is not None
     if not is_convolution(module):
         return nn.Linear(module.in_features // old * inputs, outputs, bias, device)
@@ -162,8 +162,7 @@ def _flatten_flaw(module: Any) -> str:
     return "" if (module.start_dim, module.end_dim) == (1, -1) else "it does not flatten whole images"
 
 
-def _lively_norm() -> nn.Module:
-    norm = nn.BatchNorm2d(4)
+def _lively(norm: Any) -> nn.Module:
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
         assert isinstance(tensor, Tensor)
         nn.init.uniform_(tensor, 0.5, 1.5)
@@ -175,7 +174,12 @@ for _kind, _row in {
         "weights", lambda: nn.Conv2d(4, 6, 3), "new", zero=None, integer="convolution", flaw=_convolution_flaw
     ),
     nn.Linear: Operation("weights", lambda: nn.Linear(4, 6), "new", zero=None, integer="linear"),
-    nn.BatchNorm2d: Operation("norm", _lively_norm, zero=None, integer="absorbed", flaw=_norm_flaw),
+    nn.BatchNorm2d: Operation(
+        "norm", lambda: _lively(nn.BatchNorm2d(4)), zero=None, integer="absorbed", flaw=_norm_flaw
+    ),
+    nn.BatchNorm1d: Operation(
+        "norm", lambda: _lively(nn.BatchNorm1d(4)), zero=None, integer="absorbed", flaw=_norm_flaw
+    ),
     nn.ReLU: Operation("activation", nn.ReLU, on_grid=True, scales=True, integer="clamp"),
     nn.ReLU6: Operation("activation", nn.ReLU6, integer="clamp"),
     nn.Hardswish: Operation("activation", nn.Hardswish),
@@ -184,6 +188,7 @@ for _kind, _row in {
     nn.LeakyReLU: Operation("activation", nn.LeakyReLU, scales=True),
     nn.SiLU: Operation("activation", nn.SiLU),
     Add: Operation("join", Add, inputs=2, scales=True, integer="add"),
+    Gate: Operation("join", Gate, inputs=2, integer="multiply"),
     Concat: Operation("join", Concat, "stack", inputs=2, scales=True, integer="concat"),
     GlobalAverage: Operation("average", GlobalAverage, scales=True, integer="average"),
     nn.AdaptiveAvgPool2d: Operation("average", lambda: nn.AdaptiveAvgPool2d(2), scales=True, integer="average"),

@@ -1,6 +1,7 @@
 """ResNets for 32 x 32 pictures (He et al. 2016, section 4.2): 6 n + 2 layers in three stages of n blocks."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from mignon.models import Example
 from mignon.models.layers import Add, GlobalAverage, PadShortcut, conv_bn, initialize
 from mignon.registry import MODELS
 
+DEEPEST = 1202
+
 
 class Block(nn.Module):
-    """3x3-BN-ReLU-3x3-BN, plus the shortcut, ReLU."""
+    """3x3-BN-ReLU-3x3-BN, plus the shortcut, ReLU. shortcut: where the size changes `a` (padding), `b` (1x1 and
+    BatchNorm) or `conv` (1x1 alone)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str):
         super().__init__()
@@ -23,6 +27,8 @@ class Block(nn.Module):
             self.shortcut: nn.Module = nn.Identity()
         elif shortcut == "a":
             self.shortcut = PadShortcut((outputs - inputs) // 2, stride)
+        elif shortcut == "conv":
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
         else:
             self.shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
         self.add = Add()
@@ -34,23 +40,28 @@ class Block(nn.Module):
         return self.relu2(self.add(y, self.shortcut(x)))
 
 
-class ResNet(nn.Module):
-    """Stem, three stages of `blocks` blocks with 16, 32 and 64 channels, global average, linear."""
+def unit_names(blocks: int) -> list[str]:
+    """The names of all blocks, so many a stage."""
+    return [f"layer{stage}.{i}" for stage in (1, 2, 3) for i in range(blocks)]
 
-    def __init__(self, blocks: int, shortcut: str, classes: int, channels: int):
+
+class ResNet(nn.Module):
+    """Stem, three stages of `blocks` blocks with 16, 32 and 64 channels (times `widen`), global average, linear."""
+
+    def __init__(self, blocks: int, widen: int, shortcut: str, classes: int, channels: int):
         super().__init__()
         self.layer1: nn.Module
         self.layer2: nn.Module
         self.layer3: nn.Module
         self.conv1, self.bn1 = conv_bn(channels, 16, 3)
         self.relu = nn.ReLU()
-        widths = (16, 16, 32, 64)
+        widths = (16, 16 * widen, 32 * widen, 64 * widen)
         for stage in (1, 2, 3):
             first = Block(widths[stage - 1], widths[stage], 1 if stage == 1 else 2, shortcut)
             rest = [Block(widths[stage], widths[stage], 1, shortcut) for _ in range(blocks - 1)]
             setattr(self, f"layer{stage}", nn.Sequential(first, *rest))
         self.pool = GlobalAverage()
-        self.linear = nn.Linear(64, classes)
+        self.linear = nn.Linear(widths[3], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x channels x H x W to N x classes logits."""
@@ -75,13 +86,19 @@ class ResNetCifar:
 
     def units(self) -> list[str]:
         """The residual blocks."""
-        return [f"layer{stage}.{i}" for stage in (1, 2, 3) for i in range((self.depth - 2) // 6)]
+        return unit_names((self.depth - 2) // 6)
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(ResNet((self.depth - 2) // 6, self.shortcut, classes, channels))
+        return initialize(ResNet((self.depth - 2) // 6, 1, self.shortcut, classes, channels))
 
 
-for _depth in (14, 20, 32, 44, 56, 110):
-    _text = {"depth": _depth, "summary": f"ResNet-{_depth} for pictures of about 32 pixels"}
-    MODELS.register(f"resnet{_depth}-cifar")(type(f"ResNet{_depth}", (ResNetCifar,), _text))
+@MODELS.register_names("resnet{}-cifar", (14,), (20,), (32,), (44,), (56,), (110,))
+@cache
+def resnet(depth: int) -> type[ResNetCifar]:
+    """The member of a depth: 6 n + 2 from 8 to 1202. Raises ModelError for others."""
+    if depth % 6 != 2 or not 8 <= depth <= DEEPEST:
+        near = min(DEEPEST, max(8, depth // 6 * 6 + 2))
+        raise ModelError(f"there is no resnet{depth}-cifar: depths are 6 n + 2", f"the nearest: resnet{near}-cifar")
+    text = f"ResNet-{depth} for pictures of about 32 pixels"
+    return type(f"ResNet{depth}", (ResNetCifar,), {"depth": depth, "summary": text})

@@ -27,7 +27,8 @@ class Tune(Step):
     (just pruned or quantized) and is sure of its answers are 10 to 4,000 long, those of one that is settling below 1:
     with `clip` one rate serves both (digits, head times 1, 10, 100: 92.6, 94.4, 92.2 %; without: 93.7, 22.3 %, start).
     `freeze`: BatchNorm keeps its statistics for the last so many of 1. `teacher`: distil from a run, a file, or
-    `parent`, the network that the recipe started from; `temperature`, `weight`, `features`: see training/objective.py.
+    `parent`, the network that the recipe started from; `temperature`, `weight`, `features`, `copies`: see
+    training/objective.py.
     `scales`: the scales of integer grids are trained too (LSQ). `terms`: further terms of the loss, see
     training/terms.py: `terms=cor:1e-5+nuclear:1`.
     """
@@ -43,6 +44,7 @@ class Tune(Step):
     temperature: float = ranged(4.0, 0.1, 100, "softens the teacher's answers")
     weight: float = ranged(0.9, 0, 1, "of the teacher's answers; the rest is that of the labels")
     features: float = ranged(0.0, 0, 1000, "of the distance to the teacher's features")
+    copies: int = ranged(0, 0, 64, "fixed changes of every image that the teacher answers once (0: at every step)")
     scales: bool = True
     terms: str = ""
     schedule: str = "cosine"
@@ -53,6 +55,7 @@ class Tune(Step):
         "tune=1,share=0.05",
         "tune=2,share=0.05,lr=0.2",
         "tune=2,share=0.05,teacher=parent",
+        "tune=1,share=0.05,teacher=parent,copies=1",
         "tune=1,share=0.05,layers=head",
     )
     leaves: ClassVar[tuple[str, ...]] = ()
@@ -84,13 +87,9 @@ class Tune(Step):
         )
         teacher = None
         if self.teacher:
-            master = context.load(self.teacher)
-            if master.classes != classifier.classes or master.size != classifier.size:
-                raise RecipeError(
-                    f"the teacher {self.teacher} has other classes or another picture size",
-                    "give one that was trained on the same images",
-                )
-            teacher = Teacher(master.copy(), self.weight, self.temperature, self.features)
+            master = context.load(self.teacher).copy()
+            teacher = Teacher(master, self.weight, self.temperature, self.features, self.copies)
+            teacher.check(classifier, self.teacher)
         earlier = steps_done(classifier.recipe)
 
         def after_epoch(tuned: Classifier, epoch: int) -> None:

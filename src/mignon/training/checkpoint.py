@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mignon.files import write_atomic
 
+KEPT = ("best", "average")  # tensors of a Progress
 SMOOTH = 16  # steps over which the running loss is a mean
 
 
@@ -35,6 +36,7 @@ class Progress:
     best_score: tuple[float, float] = (-1.0, 0.0)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)  # running mean of the weights
 
     def close_step(self, loss: float, right: int, seen: int) -> None:
         """Count a step; the running loss is a mean of the last steps, smoothed exponentially."""
@@ -69,7 +71,8 @@ class Progress:
 def save_progress(path: Path, state: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write network, optimizer and best weights with the position."""
     tensors = {f"network.{n}": t for n, t in network.state_dict().items()}
-    tensors |= {f"best.{n}": t for n, t in state.best.items()}
+    for kind in KEPT:
+        tensors |= {f"{kind}.{n}": t for n, t in getattr(state, kind).items()}
     numbers: dict[str, dict[str, Any]] = {}  # of the optimizer, that are no tensors
     for index, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
@@ -77,7 +80,7 @@ def save_progress(path: Path, state: Progress, network: nn.Module, optimizer: to
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 numbers.setdefault(str(index), {})[name] = value
-    position = {"optimizer": numbers, **{k: v for k, v in vars(state).items() if k != "best"}}
+    position = {"optimizer": numbers, **{k: v for k, v in vars(state).items() if k not in KEPT}}
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}  # safetensors shares no memory
     write_atomic(path, save(tensors, metadata={"progress": json.dumps(position)}))
 
@@ -105,7 +108,7 @@ def load_progress(path: Path, key: str, network: nn.Module, optimizer: torch.opt
             tensor = tensor.to(memory_format=torch.channels_last)  # as its parameter
         entries.setdefault(int(index), {})[entry_name] = tensor
     optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(**position, best=_group(tensors, "best"))
+    return Progress(**position, best=_group(tensors, "best"), average=_group(tensors, "average"))
 
 
 def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -9,13 +9,15 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
+from torch.nn.utils import parametrize
 
 from mignon.data.cache import reserve
 from mignon.data.imageset import Split
@@ -28,26 +30,37 @@ from mignon.training.layers import fingerprint
 VERSION = 1
 BATCH = 64  # images at a time
 LARGEST = 0.5  # of the free disk that one file may take
-COPIES = {"plain": slice(None), "mirrored": slice(None, None, -1)}  # the order of the columns
 
 _checked: set[tuple] = set()  # what this process has compared with its digest
 
 
+@dataclass(frozen=True)
+class Copy:
+    """All images of a split, each changed in one fixed way: `take(split, indices)` gives them, `name` is in keys."""
+
+    name: str
+    take: Callable[[Split, np.ndarray], np.ndarray]
+
+
+plain = Copy("plain", lambda split, chosen: split.take(chosen))
+mirrored = Copy("mirrored", lambda split, chosen: np.ascontiguousarray(split.take(chosen)[:, :, ::-1]))
+
+
 def features_of(
-    trunk: fx.GraphModule, spec: InputSpec, split: Split, copy: str, device: str, screen: Screen
+    trunk: fx.GraphModule, spec: InputSpec, split: Split, copy: Copy, device: str, screen: Screen
 ) -> Split | None:
     """The same split with float32 N x C (x H x W) of the trunk instead of pixels; from the cache when it is there.
 
-    `copy`: `plain` or `mirrored`. None when they would take more than half of the free disk.
+    A whole network gives its logits. None when they would take more than half of the free disk.
     """
     trunk.to(device).eval()
     key = digest(
         VERSION, fingerprint(list(trunk.state_dict().values())), trunk.code, list(spec.mean), list(spec.std),
-        _pixels_key(split), copy, torch.get_num_threads() if device == "cpu" else device,
+        _pixels_key(split), copy.name, torch.get_num_threads() if device == "cpu" else device,
     )[:24]  # fmt: skip
     path = cache_folder() / "features" / f"{key}.npy"
     if not _is_whole(path):
-        shape = (len(split), *_run(trunk, spec, split.take(slice(1)), copy, device).shape[1:])
+        shape = (len(split), *_run(trunk, spec, split.take(slice(1)), device).shape[1:])
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if 4 * int(np.prod(shape)) > LARGEST * shutil.disk_usage(path.parent).free:
@@ -61,7 +74,7 @@ def _make(
     trunk: fx.GraphModule,
     spec: InputSpec,
     split: Split,
-    copy: str,
+    copy: Copy,
     device: str,
     shape: tuple[int, ...],
     screen: Screen,
@@ -73,9 +86,9 @@ def _make(
             reserve(new, 4 * int(np.prod(shape)))
             store = np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
             starts = range(0, len(split), BATCH)
-            for first in screen.track(starts, len(starts), f"features of {split.name} ({copy})"):
-                part = slice(first, first + BATCH)
-                store[part] = _run(trunk, spec, split.take(part), copy, device)
+            for first in screen.track(starts, len(starts), f"features of {split.name} ({copy.name})"):
+                part = np.arange(first, min(first + BATCH, len(split)))
+                store[part] = _run(trunk, spec, copy.take(split, part), device)
             store.flush()
             del store
             os.sync()
@@ -85,10 +98,9 @@ def _make(
         new.unlink(missing_ok=True)
 
 
-def _run(trunk: fx.GraphModule, spec: InputSpec, pixels: np.ndarray, copy: str, device: str) -> np.ndarray:
-    with torch.no_grad():
-        batch = torch.from_numpy(np.ascontiguousarray(pixels[:, :, COPIES[copy]])).to(device)
-        return trunk(to_network(batch, spec)).float().cpu().numpy()
+def _run(trunk: fx.GraphModule, spec: InputSpec, pixels: np.ndarray, device: str) -> np.ndarray:
+    with torch.no_grad(), parametrize.cached():
+        return trunk(to_network(torch.from_numpy(pixels).to(device), spec)).float().cpu().numpy()
 
 
 def _pixels_key(split: Split) -> str:

@@ -8,7 +8,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,24 @@ import torch
 from torch.nn import functional as F
 
 from mignon.classifier import Classifier
-from mignon.data.batches import Augment, augmented, batch_size, in_order, steps_per_epoch
+from mignon.data.batches import in_order
 from mignon.data.imageset import Split
-from mignon.data.inputs import InputSpec, to_network
+from mignon.data.inputs import to_network
 from mignon.errors import MignonError
 from mignon.files import digest, write_json
 from mignon.models.activations import finish_scales, learn_scales
-from mignon.models.graph import between, place
+from mignon.models.graph import place
 from mignon.models.ops import role
 from mignon.models.weights import refit
 from mignon.progress import Screen
 from mignon.registry import OPTIMIZERS, SCHEDULES
 from mignon.training.checkpoint import Progress, load_progress, save_progress
-from mignon.training.features import COPIES, features_of
+from mignon.training.course import Course, course_for
 from mignon.training.interrupt import catch_interrupt
 from mignon.training.layers import Layers
 from mignon.training.objective import Loss, Objective
 from mignon.training.settings import Settings
+from mignon.training.targets import class_weights, mixed, soft
 
 CROSS_ENTROPY = Objective()
 FAR = 3.0  # times where it began: a loss above that has run away
@@ -51,19 +53,11 @@ class Fitted:
 
 def learning_rate(step: int, total: int, settings: Settings) -> float:
     """Linear warm-up over the first share of all steps, then the schedule; a pure function of the step."""
-    warm = max(1, round(settings.warmup * total))
+    warm = round(settings.warmup * total)
     if step < warm:
         return settings.lr * (step + 1) / warm
-    return settings.lr * SCHEDULES[settings.schedule]((step - warm) / max(1, total - warm))
-
-
-def augment_for(spec: InputSpec) -> Augment:
-    """Grey pictures are often signs, small ones at that: small affine changes, and never mirrored. Photos in color show
-    things anywhere, from both sides: moved by up to an eighth of the side, and flipped.
-    """
-    if spec.channels == 1:
-        return Augment(shift=0.04 * spec.height, turn=8, scale=0.08, shear=0.08)
-    return Augment(shift=spec.height // 8, flip=True)
+    left = max(1, total - warm)
+    return settings.lr * SCHEDULES[settings.schedule]((step - warm) / left, settings.epochs * left / total)
 
 
 def optimizer_for(classifier: Classifier, settings: Settings) -> torch.optim.Optimizer:
@@ -110,8 +104,9 @@ def fit(
         asdict(settings), seed, classifier.input.pixels, list(classifier.input.mean),
         len(train), classifier.recipe, classifier.family, *objective.key(), choose_from,
     )  # fmt: skip
-    course = None if objective.teacher else _on_features(layers, classifier, train, validation, device, screen)
-    course = course or Course(classifier, [train], validation, augment_for(classifier.input))
+    course = course_for(
+        layers, classifier, train, validation, objective.teacher, settings, seed, device, screen
+    )  # fmt: skip
     trained = layers.trained
     with layers.held(), catch_interrupt() as interrupted, objective.bind(network, device) as loss_of:
         training = _Training(course, layers, settings, seed, device, folder / "checkpoint.safetensors", key)
@@ -120,7 +115,7 @@ def fit(
             screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
         elif choose_from == 0:
             state.judge(training.network, 0, *validate(course.classifier, course.validation, device))
-        while state.epoch < settings.epochs:
+        while state.epoch < settings.epochs and not training.stalled:
             epoch, started = state.epoch + 1, time.perf_counter() - state.seconds
             label = f"epoch {epoch}/{settings.epochs}"
             for _ in screen.track(training.epoch(loss_of), training.steps - state.step, label):
@@ -136,10 +131,11 @@ def fit(
             if after_epoch is not None:
                 after_epoch(classifier, epoch)
             network.eval()
-            refit(trained)
-            top1, loss = validate(course.classifier, course.validation, device)
-            if epoch >= choose_from:
-                state.judge(training.network, epoch, top1, loss)
+            with training.averaged():
+                refit(trained)
+                top1, loss = validate(course.classifier, course.validation, device)
+                if epoch >= choose_from:
+                    state.judge(training.network, epoch, top1, loss)
             state.close_epoch(training.rate(state.step - 1), top1, loss, time.perf_counter() - started)
             training.save()
             last = state.history[-1]
@@ -150,43 +146,13 @@ def fit(
             )
             if interrupted():
                 raise KeyboardInterrupt
+        if training.stalled and state.epoch < settings.epochs:
+            screen.say(f"no better epoch than {state.best_epoch} in {settings.patience}: it ends here")
     write_json(folder / "history.json", state.history)
     training.network.load_state_dict(state.best)
     finish_scales(network)
     network.to("cpu").eval()
     return Fitted(classifier, state.best_epoch, state.best_score[0], state.history)
-
-
-@dataclass(frozen=True)
-class Course:
-    """What is run at every step: a classifier, its images (epoch e takes copy e, and the first again after the last),
-    how they are changed at random, and the images that judge it.
-    """
-
-    classifier: Classifier
-    copies: list[Split]
-    validation: Split
-    augment: Augment
-
-
-def _on_features(
-    layers: Layers, classifier: Classifier, train: Split, validation: Split, device: str, screen: Screen
-) -> Course | None:
-    """The layers that train, on what the frozen ones make of the images, mirrored in every second epoch where that is
-    usual; None where no single map lies between them, or it would be too large for the disk.
-    """
-    border = layers.border
-    if not layers.frozen or len(border) != 1 or border[0].op == "placeholder":
-        return None
-    start = [node for node in layers.network.graph.nodes if node.op == "placeholder"]
-    trunk, spec = between(layers.network, start, border), classifier.input
-    names = [*COPIES] if augment_for(spec).flip else ["plain"]
-    copies = [features_of(trunk, spec, train, name, device, screen) for name in names]
-    judge = features_of(trunk, spec, validation, "plain", device, screen)
-    whole = [copy for copy in copies if copy is not None]
-    if judge is None or len(whole) < len(copies):
-        return None
-    return Course(replace(classifier, network=layers.trained), whole, judge, Augment())
 
 
 class _Training:
@@ -205,42 +171,76 @@ class _Training:
         self.optimizer = optimizer_for(course.classifier, settings)
         self.state = load_progress(path, key, self.network, self.optimizer) or Progress(key)
         self.model, self.wrapped = self.fabric.setup(self.network, self.optimizer)
-        train = course.copies[0]
-        self.steps = max(1, round(settings.share * steps_per_epoch(len(train), settings.batch)))
-        self.total = settings.epochs * self.steps
-        self.labels = torch.from_numpy(train.labels)
-        self.know_nothing = math.log(len(course.classifier.classes))
+        if settings.ema and not self.state.average:
+            self.state.average = {n: t.clone() for n, t in self.network.state_dict().items() if t.is_floating_point()}
+        self.steps, self.total = course.steps, settings.epochs * course.steps
+        self.labels, self.classes = torch.from_numpy(course.labels), len(course.classifier.classes)
+        self.weights = class_weights(course.labels, self.classes) if settings.balance == "weights" else None
+        self.know_nothing = math.log(self.classes)
 
     def epoch(self, loss_of: Loss) -> Iterator[None]:
         """The steps that are left of the running epoch."""
         epoch, state = self.state.epoch, self.state
         frozen = self.total - round(self.settings.freeze * self.total)
         self.layers.train_mode()
-        train = self.course.copies[epoch % len(self.course.copies)]
-        batches = _batches(
-            train, self.settings.batch, self.course.augment, self.seed, epoch, range(state.step, self.steps)
-        )
-        for chosen, pixels in batches:
+        for chosen, pixels, answers in self.course.batches(epoch, range(state.step, self.steps)):
             if epoch * self.steps + state.step >= frozen:
                 for module in self.network.modules():
                     if role(module) == "norm":
                         module.eval()
-            self._step(pixels, self.labels[chosen].to(self.device), loss_of)
+            self._step(pixels, self.labels[chosen], answers, loss_of)
             yield
 
-    def _step(self, pixels: np.ndarray, target: torch.Tensor, loss_of: Loss) -> None:
+    def _step(self, pixels: np.ndarray, labels: torch.Tensor, answers: np.ndarray | None, loss_of: Loss) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.state.step) * group["part"]
-        batch = torch.from_numpy(pixels).to(self.device)
-        logits = self.model(to_network(batch, self.spec))
-        loss = loss_of(batch, logits.float(), target)
+        pixels, target = self._target(pixels, labels)
+        batch, target = torch.from_numpy(pixels).to(self.device), target.to(self.device)
+        known = None if answers is None else torch.from_numpy(answers).to(self.device)
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        total, right = 0.0, 0
+        for part in torch.arange(len(batch)).chunk(self.settings.accumulate):
+            logits = self.model(to_network(batch[part], self.spec))
+            loss = loss_of(batch[part], logits.float(), target[part], None if known is None else known[part])
+            self.fabric.backward(loss * (len(part) / len(batch)))
+            total += float(loss.detach()) * len(part) / len(batch)
+            right += int((logits.detach().argmax(1) == labels[part].to(self.device)).sum())
         if self.settings.clip:
             self.fabric.clip_gradients(self.model, self.wrapped, max_norm=self.settings.clip, error_if_nonfinite=False)
         self.wrapped.step()
-        right = int((logits.detach().argmax(1) == target).sum())
-        self.state.close_step(float(loss.detach()), right, len(target))
+        if self.settings.ema:
+            for name, tensor in self.network.state_dict().items():
+                if name in self.state.average:
+                    self.state.average[name].lerp_(tensor, 1 - self.settings.ema)
+        self.state.close_step(total, right, len(labels))
+
+    def _target(self, pixels: np.ndarray, labels: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
+        """The batch and what it should be answered with: labels, or shares of classes where settings ask for them."""
+        settings, state = self.settings, self.state
+        if not (settings.mixup or settings.cutmix or settings.smoothing or self.weights is not None):
+            return pixels, labels
+        target = soft(labels, self.classes, settings.smoothing, self.weights)
+        if settings.mixup or settings.cutmix:
+            generator = np.random.default_rng([self.seed, state.epoch, state.step, 1])
+            pixels, other, share = mixed(pixels, settings, generator)
+            target = share * target + (1 - share) * target[other]
+        return pixels, target
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with the running mean of its numbers, where there is one; its own are back afterwards."""
+        if not self.settings.ema:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(self.state.average, strict=False)
+        yield
+        self.network.load_state_dict(own)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether validation has not become better for as long as the user is patient."""
+        return 0 < self.settings.patience <= self.state.epoch - max(0, self.state.best_epoch)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the running epoch."""
@@ -265,16 +265,6 @@ def _give_up(state: Progress, settings: Settings, screen: Screen) -> None:
         raise MignonError(what, instead)
     kept = f"epoch {state.best_epoch}" if state.best_epoch else "the state before it"
     screen.warn(f"{what}: {kept} is kept; {instead}")
-
-
-def _batches(
-    train: Split, batch: int, augment: Augment, seed: int, epoch: int, steps: range
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    order = np.random.default_rng([seed, epoch]).permutation(len(train))
-    size = batch_size(len(train), batch)
-    for step in steps:
-        chosen = order[step * size : (step + 1) * size]
-        yield chosen, augmented(train.take(chosen), augment, np.random.default_rng([seed, epoch, step]))
 
 
 def validate(classifier: Classifier, split: Split, device: str) -> tuple[float, float]:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from mignon.classifier import Classifier
 from mignon.data.inputs import to_network
-from mignon.errors import ModelError
+from mignon.errors import ModelError, RecipeError
 from mignon.models.ops import is_convolution, is_weighted
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]  # of pixels, logits, labels, and a teacher's answers where they are known
 
 
 class Term(Protocol):
@@ -38,13 +38,24 @@ class Teacher:
     entries add up to at most 2 whatever T and however sure the teacher is. T^2 KL is T times as steep (at T = 4 a sure
     teacher's loss began at 14 where cross-entropy began at 0.2, and a rate made for the one diverged with the other).
 
-    `features` weighs the squared distance of what enters the last linear layer (FitNets' hint), relative to its size.
+    `copies`: every image is seen in so many fixed changes only, for which the teacher answers once (see
+    training/course.py); 0: it answers at every step. `features` weighs the squared distance of what enters the last
+    linear layer (FitNets' hint), relative to its size.
     """
 
     classifier: Classifier
     share: float = 0.9
     temperature: float = 4.0
     features: float = 0.0
+    copies: int = 0
+
+    def check(self, student: Classifier, name: str) -> None:
+        """Raise RecipeError when the student sees other images than the teacher, which the user knows as `name`."""
+        if self.classifier.classes != student.classes or self.classifier.size != student.size:
+            raise RecipeError(
+                f"the teacher {name} has other classes or another picture size",
+                "give one that was trained on the same images",
+            )
 
 
 @dataclass(frozen=True)
@@ -57,18 +68,29 @@ class Objective:
     def key(self) -> list[Any]:
         """Names everything in it, for checkpoints."""
         teacher = self.teacher
-        about = teacher and [teacher.share, teacher.temperature, teacher.features, *teacher.classifier.recipe]
+        about = teacher and [
+            teacher.share,
+            teacher.temperature,
+            teacher.features,
+            teacher.copies,
+            *teacher.classifier.recipe,
+        ]
         return [about, [term.key for term in self.terms]]
 
     @contextmanager
     def bind(self, network: fx.GraphModule, device: Any) -> Iterator[Loss]:
-        """While training: a function (uint8 pixels, logits, labels) -> loss, for a network that has just run on them.
+        """While training: a function (uint8 pixels, logits, labels, the teacher's answers or None) -> loss, for a
+        network that has just run on them. Labels may be shares of classes, N x classes.
 
         Raises ModelError when teacher and student cannot be compared.
         """
         teacher = self.teacher
         if teacher is None:
-            yield lambda _, logits, labels: self._add(F.cross_entropy(logits, labels), network)
+
+            def plain(pixels: Tensor, logits: Tensor, labels: Tensor, answers: Tensor | None = None) -> Tensor:
+                return self._add(F.cross_entropy(logits, labels), network)
+
+            yield plain
             return
         master = teacher.classifier.network.to(device)
         ours, theirs = (_Feature(net) for net in (network, master)) if teacher.features else (None, None)
@@ -78,9 +100,10 @@ class Objective:
                 "leave features out: logits can always be compared",
             )
 
-        def loss(pixels: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-            with torch.no_grad():
-                answers = master(to_network(pixels, teacher.classifier.input)).float()
+        def loss(pixels: Tensor, logits: Tensor, labels: Tensor, answers: Tensor | None = None) -> Tensor:
+            if answers is None:
+                with torch.no_grad():
+                    answers = master(to_network(pixels, teacher.classifier.input)).float()
             hot = teacher.temperature
             soft = F.kl_div(
                 F.log_softmax(logits / hot, 1), F.log_softmax(answers / hot, 1), reduction="batchmean", log_target=True

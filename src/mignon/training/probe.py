@@ -24,7 +24,7 @@ from mignon.models.graph import between, shapes
 from mignon.models.layers import Concat, GlobalAverage, GlobalMaximum
 from mignon.models.ops import is_convolution
 from mignon.progress import Screen
-from mignon.training.features import features_of
+from mignon.training.features import Copy, features_of, mirrored, plain
 
 FEW = 30  # images of a class, below which a tenth of them judges nothing
 FOLDS = 5
@@ -66,10 +66,9 @@ class Probe:
         network, self.columns = probing(classifier)
         splits = [_sample(split, seed) for split in (train, validation)]
         self.labels = np.concatenate([split.labels for split in splits])
-        names = ("plain", "mirrored") if mirror else ("plain",)
+        ways = (plain, mirrored) if mirror else (plain,)
         self.copies = [
-            np.concatenate([_held(network, classifier, split, name, device, screen) for split in splits])
-            for name in names
+            np.concatenate([_held(network, classifier, split, way, device, screen) for split in splits]) for way in ways
         ]
         self.few = int(np.bincount(self.labels, minlength=len(classifier.classes)).min()) < FEW
         own = np.arange(len(self.labels))
@@ -134,7 +133,7 @@ class Probe:
         options = {**given.options, **({} if cut is None else {"cut": cut})}
         parameters = parameter_count(given.family, options, len(given.classes), given.input.channels)
         scores = [(*self._judge(cut, strength, self.folds), strength) for strength in STRENGTHS]
-        right, loss, strength = max(scores, key=lambda score: (score[0], -score[1]))
+        right, loss, strength = min(scores, key=lambda score: score[1])  # of so few images the loss tells more
         total = sum(len(held) for _, held in self.folds)
         return Cut(cut, parameters, right / total, *wilson(right, total), loss, strength)
 
@@ -211,7 +210,7 @@ def probing(classifier: Classifier) -> tuple[fx.GraphModule, dict[int | None, sl
 
 
 def _held(
-    network: fx.GraphModule, classifier: Classifier, split: Split, copy: str, device: str, screen: Screen
+    network: fx.GraphModule, classifier: Classifier, split: Split, copy: Copy, device: str, screen: Screen
 ) -> np.ndarray:
     features = features_of(network, classifier.input, split, copy, device, screen)
     if features is None:

@@ -4,8 +4,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from mignon.errors import ModelError
-from mignon.registry import OPTIMIZERS, SCHEDULES
+from mignon.registry import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from mignon.settings import check_ranges, named, ranged, same
+
+BALANCES = ("none", "weights", "sampling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +26,21 @@ class Options:
     trunk: float | None = ranged(
         None, 0, 1, "rate of all before the head as a share of lr (usual: 0.1 for given ones)", usual=0.1
     )
+    augment: str = named("auto", "how images change: auto, none, crop-flip, random-resized-crop and others")
+    mixup: float = ranged(0.0, 0, 10, "two images in one, mixed by a draw from Beta(mixup, mixup) (0: none)")
+    cutmix: float = ranged(0.0, 0, 10, "a part of another image in each, its area from Beta(cutmix, cutmix) (0: none)")
+    smoothing: float = ranged(0.0, 0, 0.9, "share of a label that is spread over all classes")
+    balance: str = named("none", "unequal classes: none, weights (in the loss) or sampling (equally often)")
     batch: int = ranged(128, 1, 65_536, "images a step, fewer where an epoch would have less than 16 steps")
     momentum: float = ranged(0.9, 0, 0.999, "share of a step that goes on in the next")
     weight_decay: float | None = ranged(
         None, 0, 1, "pull of weights to zero (biases and BatchNorm are free of it)", usual=5e-4
     )
+    accumulate: int = ranged(1, 1, 1024, "parts that a step's images are computed in, for less memory")
+    ema: float = ranged(0.0, 0, 0.99999, "share of the running mean of all weights that stays at a step (0: no mean)")
     clip: float = ranged(0.0, 0, 1e6, "longest gradient of a step, a longer one is shortened to it (0: any)")
     warmup: float = ranged(0.15, 0, 1, "share of all steps in which the rate rises to lr")
+    patience: int = ranged(0, 0, 10_000, "epochs without a better validation after which it ends (0: never)")
     schedule: str = named("cosine", "how the rate goes from lr to its end")
     share: float = ranged(1.0, 0, 1, "of the batches of an epoch, where a whole one is too long", above=True)
     freeze: float | None = ranged(None, 0, 1, "BatchNorm keeps its statistics for the last so many of 1 of all steps")
@@ -38,7 +48,10 @@ class Options:
     def __post_init__(self) -> None:
         check_ranges(self, ModelError, "--{name} {value}")
         SCHEDULES[self.schedule]
+        AUGMENTATIONS[self.augment]
         check_layers(self.layers)
+        if self.balance not in BALANCES:
+            raise ModelError(f"--balance {self.balance} is not possible", f"use --balance {', '.join(BALANCES)}")
         if self.optimizer is not None:
             OPTIMIZERS[self.optimizer]
 
