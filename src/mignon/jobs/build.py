@@ -33,7 +33,7 @@ TUNES, MOST_TUNE = 2, 20  # tune steps on the ladder, epochs of one at most
 TEACHER_EPOCHS = 0.4  # of those of the network itself
 FEWEST_EPOCHS = 4  # of a pretrained network, where several are to be trained
 MOST_EPOCHS, TRANSFER_BATCH = 30, 32
-LESSON = {"share": 0.7, "temperature": 2.0}  # of a pretrained teacher
+LESSON: dict[str, Any] = {"share": 0.7, "temperature": 2.0, "copies": 4}  # of a pretrained teacher
 
 
 @dataclass(frozen=True)
@@ -216,12 +216,12 @@ def _transfer_plan(
             "networks": len(students), "epochs": request.epochs, "batch": options.batch, "precision": precision,
             "tune": f"tune={max(1, request.epochs // 2)}",
         }  # fmt: skip
-    lesson = step_seconds(teacher, options.batch, device, False) / 3  # a third of a step: it only answers
+    answers = LESSON["copies"] * steps * step_seconds(teacher, options.batch, device, False) / 3  # a third of a step
     own = [1.15 * step_seconds(student, options.batch, device, False) for student in students]
-    left = max(0.2 * 60 * request.minutes, 60 * request.minutes - (time.perf_counter() - started))
+    left = max(0.2 * 60 * request.minutes, 60 * request.minutes - (time.perf_counter() - started) - answers)
 
     def epochs(networks: int) -> float:
-        return TRAIN_SHARE * left / steps / sum(step + lesson for step in own[:networks])
+        return TRAIN_SHARE * left / steps / sum(own[:networks])
 
     networks = max((n for n in range(1, len(students) + 1) if epochs(n) >= FEWEST_EPOCHS), default=1)
     tunes = TUNE_SHARE * left / steps / sum(2 * TUNES * step for step in own[:networks])
