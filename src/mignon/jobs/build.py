@@ -153,7 +153,7 @@ def _cut(
         f"plan: {', '.join(_name(begun, cut) for cut in chosen[: len(students)])}; {plan['epochs']} epochs each, "
         f"{plan['tune']} on each recipe with zeros"
     )
-    settings = Settings.of(Options(epochs=plan["epochs"], batch=plan["batch"]), plan["precision"], "trunk")
+    settings = Settings.of(Options(epochs=plan["epochs"], batch=plan["batch"]), plan["precision"], "all")
     starts = {}
     for cut, student in zip(chosen, students):
         label = _name(begun, cut)
