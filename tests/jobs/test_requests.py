@@ -20,7 +20,17 @@ from mignon.errors import MignonError, RunError
 from mignon.jobs.requests import REQUESTS, Build, Compress, Train, function_of
 
 WORDS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=12)
-MEMBERS = {"schedule": ["cosine", "linear"], "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"]}
+MEMBERS = {
+    "schedule": ["cosine", "linear"], "augment": ["auto", "none"], "balance": ["none", "weights"],
+    "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"], "lr": ["0.1", "1e-3,0.1"],
+}  # fmt: skip
+    "schedule": ["cosine", "linear"],
+    "augment": ["auto", "none"],
+    "balance": ["weights"],
+    "layers": ["all", "head", "last:2"],
+    "optimizer": ["sgd", "muon"],
+    "lr": ["0.1", "1e-3,0.1"],
+}
 PATHS = WORDS.map(lambda text: f"/nowhere/ a'$\n{text}")
 
 

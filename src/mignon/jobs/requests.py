@@ -263,6 +263,10 @@ class Train(Request, Options):
     job: ClassVar[tuple[str, str]] = ("train", "train")
 
     model: str | None = named(None, "Network family (mignon ls models).", **WORD)
+    lr: str | None = named(  # type: ignore[assignment]
+        None, "Highest learning rate (usual: by the optimizer and the start); 0.001,0.01,0.1 tries each of them."
+    )
+    seeds: int = ranged(1, 1, 1000, "trainings with seeds from --seed on, for median and range")
     data: str | None = data_field(None)
     width: float | None = width_field()
     image: int | None = image_field()
@@ -290,10 +294,21 @@ class Train(Request, Options):
                 f"{name} has no effect beside --resume: a run goes on with its own settings",
                 "leave it away, or begin another run without --resume",
             )
+        if given.get("lr") is not None:
+            given = {**given, "lr": str(given["lr"])}
         return super().read(given)
 
     def __post_init__(self) -> None:
         Options.__post_init__(self)
+        self.rates()
+
+    def rates(self) -> list[float]:
+        """The learning rates that were asked for. Raises MignonError."""
+        try:
+            found = [Options(lr=float(text)).lr or 0.0 for text in (self.lr or "").split(",") if self.lr is not None]
+        except ValueError:
+            raise MignonError(f"--lr {self.lr} is not possible", "give one rate or several: --lr 0.001,0.01") from None
+        return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, kw_only=True)

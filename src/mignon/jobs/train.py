@@ -13,6 +13,7 @@ from mignon.jobs.pipeline import Pipeline
 from mignon.jobs.requests import Train, verb
 from mignon.jobs.result import Result, verdict
 from mignon.jobs.start import Start, start_from
+from mignon.jobs.sweep import sweep
 from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
@@ -42,6 +43,8 @@ def train(request: Train, screen: Screen) -> Result:
         request, held, folder = _resumed(found, request), found.record.settings.get("data"), str(found.folder)
     if request.data is None:
         raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
+    if len(request.rates()) > 1 or request.seeds > 1:
+        return sweep(request, lambda one: train(one, screen=screen), screen)
     seed = request.seed
     begun = start_from(
         request.data, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
@@ -55,7 +58,7 @@ def train(request: Train, screen: Screen) -> Result:
     objective = Objective(teacher, parse_terms(request.terms))
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
     settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where), begun.given)
-    asked = {name: value for name, value in request.record().items() if name != "out"}
+    asked = {name: value for name, value in request.record().items() if name not in ("out", "seeds")}
     identity = {**asked, "data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
     if teacher is not None:
         identity["teacher"] = content_hash(teacher.classifier)
