@@ -24,13 +24,6 @@ MEMBERS = {
     "schedule": ["cosine", "linear"], "augment": ["auto", "none"], "balance": ["none", "weights"],
     "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"], "lr": ["0.1", "1e-3,0.1"],
 }  # fmt: skip
-    "schedule": ["cosine", "linear"],
-    "augment": ["auto", "none"],
-    "balance": ["weights"],
-    "layers": ["all", "head", "last:2"],
-    "optimizer": ["sgd", "muon"],
-    "lr": ["0.1", "1e-3,0.1"],
-}
 PATHS = WORDS.map(lambda text: f"/nowhere/ a'$\n{text}")
 
 
