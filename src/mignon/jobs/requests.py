@@ -380,6 +380,7 @@ class Eval(Request):
     model: str = named(dataclasses.MISSING, EXISTING, **WORD, **MODEL)
     data: str = data_field()
     split: str = named("test", "train, validation or test.")
+    views: int = ranged(1, 1, 6, "looks at a picture, whose answers are averaged: 2 with its mirror image, 6 moved too")
     seed: int = seed_field()
     on_bad: str | None = on_bad_field()
 

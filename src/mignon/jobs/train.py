@@ -19,6 +19,7 @@ from mignon.report.page import write_report
 from mignon.runs import Run, find_run
 from mignon.settings import changed
 from mignon.training.device import pick_device, pick_precision
+from mignon.training.forecast import forecast
 from mignon.training.loop import CROSS_ENTROPY, fit
 from mignon.training.objective import Objective, Teacher
 from mignon.training.settings import Settings
@@ -124,10 +125,12 @@ def trained(
             screen.warn(f"{error.what}; it is trained again")
     run.update(status="training")
     screen.say(settings.line())
+    images = begun.images
+    screen.say(forecast(classifier, len(images.train), len(images.validation), settings, device))
     fitted = fit(
         classifier,
-        begun.images.train,
-        begun.images.validation,
+        images.train,
+        images.validation,
         settings,
         seed=seed,
         device=device,
