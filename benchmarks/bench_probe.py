@@ -1,5 +1,6 @@
 """`mignon probe` on photos: 200 images a class and more (three seeds), and ten photos a class (five draws, measured on
-all the rest); `bench_probe.py ten-photos` takes a part. Every figure is the test row of one command; the choice of cut and strength is made inside."""
+all the rest); `bench_probe.py ten-photos` takes a part. Every figure is the test row of one command; the choice of cut
+and strength is made inside."""
 
 import os
 

@@ -264,7 +264,8 @@ class Train(Request, Options):
 
     model: str | None = named(None, "Network family (mignon ls models).", **WORD)
     lr: str | None = named(  # type: ignore[assignment]
-        None, "Highest learning rate (usual: by the optimizer and the start); 0.001,0.01,0.1 tries each of them."
+        None,
+        "Highest learning rate (usual: by optimizer and start); 0.001,0.01,0.1: each of them; auto: a search.",
     )
     seeds: int = ranged(1, 1, 1000, "trainings with seeds from --seed on, for median and range")
     data: str | None = data_field(None)
@@ -304,8 +305,10 @@ class Train(Request, Options):
 
     def rates(self) -> list[float]:
         """The learning rates that were asked for. Raises MignonError."""
+        if self.lr in (None, "auto"):
+            return []
         try:
-            found = [Options(lr=float(text)).lr or 0.0 for text in (self.lr or "").split(",") if self.lr is not None]
+            found = [Options(lr=float(text)).lr or 0.0 for text in (self.lr or "").split(",")]
         except ValueError:
             raise MignonError(f"--lr {self.lr} is not possible", "give one rate or several: --lr 0.001,0.01") from None
         return list(dict.fromkeys(found))

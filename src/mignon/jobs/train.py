@@ -22,6 +22,7 @@ from mignon.training.device import pick_device, pick_precision
 from mignon.training.forecast import forecast
 from mignon.training.loop import CROSS_ENTROPY, fit
 from mignon.training.objective import Objective, Teacher
+from mignon.training.rates import best_rate, range_test
 from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
 
@@ -70,6 +71,8 @@ def train(request: Train, screen: Screen) -> Result:
             screen.say(note)
         if begun.moves:
             run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
+        if request.lr == "auto":
+            settings = replace(settings, lr=_found_rate(run, begun, settings, objective, seed, where, screen))
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)
@@ -78,6 +81,22 @@ def train(request: Train, screen: Screen) -> Result:
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
     return Result(str(run.folder), str(file), sentence, True, [row], list(screen.warnings))
+
+
+def _found_rate(
+    run: Run, begun: Start, settings: Settings, objective: Objective, seed: int, device: str, screen: Screen
+) -> float:
+    """The rate of the range test, which is kept in the record."""
+    points = [(rate, loss) for rate, loss in run.record.rates if rate is not None and loss is not None]
+    if not points:
+        images = begun.images
+        points = range_test(
+            begun.classifier, images.train, images.validation, settings, objective, seed, device, screen
+        )
+        run.update(rates=[list(point) for point in points])
+    rate = best_rate(points)
+    screen.say(f"lr {rate:g}: a tenth of where the loss of {len(points)} steps of growing rates is lowest")
+    return rate
 
 
 def _resumed(run: Run, request: Train) -> Train:
