@@ -79,9 +79,9 @@ def reference() -> Iterator[str]:
     yield from (
         "## Networks",
         "",
-        "With options: `mobilenetv2-cifar,reduction=4`. Every one takes `cut=K`: it ends behind block K,",
-    )
-    yield from (
+    yield from ("## Networks", "", "With options: `mobilenetv2-cifar,reduction=4`. Every one takes `cut=K`: it ends behind")
+    yield from ("block K, counted from 0, with a head of mean and maximum. `resnetD-cifar` and `wrn-D-W-cifar` take other",)
+    yield from ("numbers too. Parameters: ten classes, color.", "")
         "counted from 0, with a head of mean and maximum. `resnetD-cifar` and `wrn-D-W-cifar` take other numbers too.",
     )
     yield from ("Parameters: ten classes, color.", "")
