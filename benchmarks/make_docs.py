@@ -76,15 +76,9 @@ def reference() -> Iterator[str]:
         first, *others = settings_of(step)
         yield from (f"### {name}", "", inspect.cleandoc(step.__doc__), "")
         yield from (f"Main setting: `{first}`" + (f"; others: {quoted(others)}." if others else "."), "")
-    yield from (
-        "## Networks",
-        "",
-    yield from ("## Networks", "", "With options: `mobilenetv2-cifar,reduction=4`. Every one takes `cut=K`: it ends behind")
-    yield from ("block K, counted from 0, with a head of mean and maximum. `resnetD-cifar` and `wrn-D-W-cifar` take other",)
-    yield from ("numbers too. Parameters: ten classes, color.", "")
-        "counted from 0, with a head of mean and maximum. `resnetD-cifar` and `wrn-D-W-cifar` take other numbers too.",
-    )
-    yield from ("Parameters: ten classes, color.", "")
+    yield from ("## Networks", "", "With options: `mobilenetv2-cifar,reduction=4`. Every one takes `cut=K`: it ends")
+    yield from ("behind block K, counted from 0, with a head of mean and maximum. `resnetD-cifar` and",)
+    yield from ("`wrn-D-W-cifar` take other numbers too. Parameters: ten classes, color.", "")
     yield from table("network", "what it is", "options", "parameters", "usual side", rows=(
         (f"`{name}`", family.summary, quoted(settings_of(family)), parameters(name), f"{family.pixels} px")
         for name, family in own(MODELS).items()
