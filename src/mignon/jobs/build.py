@@ -44,7 +44,15 @@ def build(request: Build, screen: Screen) -> Result:
     if max_kib is None and max_drop is None:
         max_drop = DEFAULT_DROP
     begun = start_from(
-        request.folder, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+        request.folder,
+        request.model,
+        request.width,
+        request.image,
+        request.start,
+        seed,
+        request.on_bad,
+        screen,
+        request.match,
     )
     wide = None if request.teacher is None else _wider(begun, request.teacher, seed)
     where = pick_device(request.device)

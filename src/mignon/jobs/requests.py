@@ -63,7 +63,12 @@ def width_field() -> Any:
 
 def start_field() -> Any:
     """The weights to begin with."""
-    return named(None, "Weights to start from: .safetensors, .mgn or run.", flag="from", **MODEL)
+    return named(None, "Weights to start from: file, run, or a name (mignon ls importers).", flag="from", **MODEL)
+
+
+def match_field() -> Any:
+    """How given weights find their layers."""
+    return named("name", "How weights from elsewhere find their layers: name or order.")
 
 
 def data_field(default: Any = dataclasses.MISSING) -> Any:
@@ -234,6 +239,7 @@ class Build(Request):
     width: float | None = width_field()
     image: int | None = image_field()
     start: str | None = start_field()
+    match: str = match_field()
     teacher: float | None = named(None, "Train a network so many times as wide first; it teaches this one (4).")
     out: str | None = out_field()
     seed: int = seed_field()
@@ -272,6 +278,7 @@ class Train(Request, Options):
     width: float | None = width_field()
     image: int | None = image_field()
     start: str | None = start_field()
+    match: str = match_field()
     teacher: str | None = named(
         None, "A network that teaches this one (run, .safetensors or .mgn): mignon probe makes good ones.", **MODEL
     )

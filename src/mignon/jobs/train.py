@@ -49,7 +49,15 @@ def train(request: Train, screen: Screen) -> Result:
         return sweep(request, lambda one: train(one, screen=screen), screen)
     seed = request.seed
     begun = start_from(
-        request.data, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+        request.data,
+        request.model,
+        request.width,
+        request.image,
+        request.start,
+        seed,
+        request.on_bad,
+        screen,
+        request.match,
     )
     if held not in (None, begun.images.key):
         raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
