@@ -1,5 +1,6 @@
 """`mignon probe` on photos: 200 images a class and more (three seeds), and ten photos a class (five draws, measured on
-all the rest). Every figure is the test row of one command; the choice of cut and strength is made inside."""
+all the rest); `bench_probe.py ten-photos` takes a part. Every figure is the test row of one command; the choice of cut
+and strength is made inside."""
 
 import os
 
@@ -74,7 +75,13 @@ def reached(name: str, folder: Callable[[int], Path], seeds: int) -> list[float]
     return found
 
 
-met = bar("cats and dogs, median", statistics.median(reached("cats and dogs", lambda _: cats_dogs(), 3)), 95, False)
-met &= bar("ten classes, median", statistics.median(reached("ten classes", tiny_imagenet, 3)), 95, False)
-met &= bar("ten photos a class, mean", statistics.mean(reached("ten photos", few_photos, 5)), 91, False)
+PARTS: dict[str, tuple[Callable[[int], Path], int, Callable[[list[float]], float], float]] = {
+    "cats-dogs": (lambda _: cats_dogs(), 3, statistics.median, 95),
+    "ten-classes": (tiny_imagenet, 3, statistics.median, 95),
+    "ten-photos": (few_photos, 5, statistics.mean, 91),
+}
+met = True
+for name in sys.argv[1:] or PARTS:
+    folder, seeds, middle, least = PARTS[name]
+    met &= bar(f"{name}, {middle.__name__}", middle(reached(name, folder, seeds)), least, at_most=False, unit=" %")
 sys.exit(not met)

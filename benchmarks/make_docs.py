@@ -17,7 +17,7 @@ from rich.console import Console
 from mignon.cli.verbs import app
 from mignon.jobs.recipe import read_recipe, shipped
 from mignon.models import build
-from mignon.registry import AUGMENTATIONS, CODERS, MODELS, OPTIMIZERS, SCHEDULES, SOURCES, STEPS, Registry
+from mignon.registry import AUGMENTATIONS, CODERS, IMPORTERS, MODELS, OPTIMIZERS, SCHEDULES, SOURCES, STEPS, Registry
 from mignon.steps import parse_step
 from mignon.training.settings import Options
 
@@ -76,7 +76,9 @@ def reference() -> Iterator[str]:
         first, *others = settings_of(step)
         yield from (f"### {name}", "", inspect.cleandoc(step.__doc__), "")
         yield from (f"Main setting: `{first}`" + (f"; others: {quoted(others)}." if others else "."), "")
-    yield from ("## Networks", "", "With options: `mobilenetv2-cifar,reduction=4`. Parameters: ten classes, color.", "")
+    yield from ("## Networks", "", "With options: `mobilenetv2-cifar,reduction=4`. Every one takes `cut=K`: it ends")
+    yield from ("behind block K, counted from 0, with a head of mean and maximum. `resnetD-cifar` and",)
+    yield from ("`wrn-D-W-cifar` take other numbers too. Parameters: ten classes, color.", "")
     yield from table("network", "what it is", "options", "parameters", "usual side", rows=(
         (f"`{name}`", family.summary, quoted(settings_of(family)), parameters(name), f"{family.pixels} px")
         for name, family in own(MODELS).items()
@@ -99,6 +101,10 @@ def reference() -> Iterator[str]:
     yield from ("## Sources of images", "", "Found by looking; `SOURCE:PLACE` names one, `PLACE,key=value` sets.", "")
     yield from table("source", "what it takes", "settings", rows=(
         (f"`{name}`", source.summary, quoted(settings_of(source))) for name, source in own(SOURCES).items()
+    ))  # fmt: skip
+    yield from ("## Weights from elsewhere", "", "For `--from`, beside runs and files of mignon.", "")
+    yield from table("importer", "what it takes", rows=(
+        (f"`{name}`", importer.summary) for name, importer in own(IMPORTERS).items()
     ))  # fmt: skip
     yield from ("## Coders", "", "For `code=NAME`.", "")
     yield from table("coder", "what it does", rows=((f"`{n}`", coder.summary) for n, coder in own(CODERS).items()))

@@ -4,7 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 from mignon.data.cache import open_images
 from mignon.data.look import neutral_spec
@@ -50,3 +52,18 @@ def context_for(images, folder, parent=None, **changes):
     """What a step sees; `parent` is what it gets when it loads one."""
     context = Context(images.train, images.validation, 0, "cpu", Quiet(), lambda _: parent, folder)
     return dataclasses.replace(context, **changes)
+
+
+def lively(network):
+    """A network whose BatchNorms do something, some of it odd."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            with torch.no_grad():
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.weight[0] = 0.0
+                module.weight[-1] = -0.8
+                module.bias.uniform_(-0.3, 0.3, generator=generator)
+                module.running_mean.uniform_(-0.3, 0.3, generator=generator)
+                module.running_var.uniform_(0.5, 2.0, generator=generator)
+    return network

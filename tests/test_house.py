@@ -147,7 +147,13 @@ def test_no_machine_path_and_no_large_file_is_tracked(capsys):
 
 
 TOYS = ROOT / "tests" / "toys"
-ENTRIES = {"steps": "ternary_step", "models": "mobilenet_v3", "sources": "zip_source", "schedules": "halves"}
+ENTRIES = {
+    "steps": "ternary_step",
+    "models": "mobilenet_v3",
+    "sources": "zip_source",
+    "schedules": "halves",
+    "importers": "arrays_importer",
+}
 CONTRACTS = [
     "tests/toys/proof.py",
     "tests/models/test_ops.py::test_every_claim_of_every_row_holds",
@@ -155,12 +161,13 @@ CONTRACTS = [
     "tests/rules/test_rules.py::test_every_rule_keeps_the_contract",
     "tests/data/test_sources.py::test_every_source_keeps_the_contract",
     "tests/training/test_schedules.py::test_every_schedule_keeps_the_contract",
-    "tests/models/test_models.py::test_every_family_keeps_the_contract",
+    "tests/models/test_families.py::test_every_family_keeps_the_contract",
+    "tests/importing/test_importers.py::test_every_importer_keeps_the_contract",
 ]
 
 
 def test_members_are_added_with_a_file_each_and_every_suite_finds_them(tmp_path, capsys):
-    """A package of somebody else: a step and its rule, a family with an operation, a source, a schedule."""
+    """A package of somebody else: a step and its rule, a family with an operation, a source, a schedule, weights."""
     package, info = tmp_path / "toy_mignon", tmp_path / "toy_mignon-1.0.dist-info"
     package.mkdir()
     info.mkdir()
@@ -177,10 +184,10 @@ def test_members_are_added_with_a_file_each_and_every_suite_finds_them(tmp_path,
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    counts = re.findall(r"^(\d+) (operations|steps|rules|sources|schedules|networks) keep", done.stdout, re.M)
+    counts = re.findall(r"^(\d+) (operations|steps|rules|sources|schedules|networks|importers) keep", done.stdout, re.M)
     with capsys.disabled():
         print("\nwith the toys: " + ", ".join(f"{count} {what}" for count, what in counts))
-    assert len(counts) == 6
+    assert len(counts) == 7
 
 
 ANOTHER_OPTION = {  # file: what stands there, and what instead

@@ -1,5 +1,6 @@
 """What is drawn: text from outside is shown as it is and never acted on, figures are never cut."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import pytest
 from helpers import make_pictures
 
 import mignon
+from mignon import mgn
 from mignon.cli import screen
 from mignon.cli.start import run
 
@@ -87,3 +89,20 @@ def test_names_from_outside_are_shown_as_they_are_in_a_report_and_in_json(place,
         page = (place / "run" / name).read_text()
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
         assert r"\x1b" in page and ("$x^2$" in page) and ":dog:" in page
+
+
+def test_recipes_from_outside_are_shown_as_they_are(tmp_path, tiny_classifier, capsys):
+    hostile = "quant=w8\x1b[31m"
+    (tmp_path / "r.toml").write_text('steps = ["quant=w8\\u001b[31m"]')
+    assert run(["train", "digits-cnn", "--data", "digits", "--epochs", "1", "--out", str(tmp_path / "t")]) == 0
+    capsys.readouterr()
+    given = [str(tmp_path / "t"), "--data", "digits"]
+    assert run(["compress", *given, "--recipe", str(tmp_path / "r.toml")]) == 2
+    assert run(["compress", *given, hostile]) == 2
+    file = tmp_path / "model.mgn"
+    settled = mgn.settle(dataclasses.replace(tiny_classifier, recipe=(hostile,)))
+    file.write_bytes(mgn.encode(settled))
+    assert run(["show", str(file)]) == 0
+    said = capsys.readouterr()
+    assert r"\x1b" in said.out and r"\x1b" in said.err
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said.out + said.err)

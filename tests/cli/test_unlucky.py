@@ -48,6 +48,13 @@ def test_no_memory_is_one_line_and_1(error, monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines()[0] == "mignon: out of memory"
 
 
+@pytest.mark.parametrize("kib", [300_000, 600_000, 1_000_000])
+def test_a_limit_on_memory_is_kept_or_one_line_and_1(kib, tmp_path):
+    done = shell(f"ulimit -v {kib}; {MIGNON} data digits --out {shlex.quote(str(tmp_path / 'card'))}")
+    if done.returncode:
+        check(done, 1, "out of memory")
+
+
 def test_a_working_folder_that_is_gone(tmp_path):
     command = f"cd {shlex.quote(str(tmp_path))} && mkdir gone && cd gone && rmdir ../gone && {MIGNON}"
     check(shell(f"{command} data photos --out here"), 1, "the working folder is not there any more")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mignon.data.batches import Augment, augmented, in_order, steps_per_epoch
+from mignon.data.batches import Augment, augmented, in_order, steps_per_epoch, views_of
 
 
 def naive(image, top, left, flip, shift):
@@ -61,3 +61,12 @@ def test_all_images_of_a_split_are_gone_through_in_order(digits):
         assert (np.concatenate(parts) == digits.test.take(slice(None))).all() and max(map(len, parts)) == min(
             batch, 450
         )
+
+
+def test_views_are_the_image_its_mirror_image_and_both_moved():
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    assert [len(views_of(images, count)) for count in (1, 2, 6)] == [1, 2, 6]
+    assert (views_of(images, 2)[1] == images[:, :, ::-1]).all()
+    plain, back, on, *mirrored = views_of(images, 6)
+    assert (plain == images).all() and (back[:, 1:, 1:] == images[:, :-1, :-1]).all()
+    assert (on[:, :-1, :-1] == images[:, 1:, 1:]).all() and (mirrored[2] == on[:, :, ::-1]).all()

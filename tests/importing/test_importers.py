@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import lively
 from safetensors.torch import save_file
 
 from mignon.checkpoint import take
@@ -28,7 +29,7 @@ def test_every_importer_keeps_the_contract(tmp_path, capsys):
             place = importer.example(tmp_path / name)
             given = importer.read(place)
         except ModelError as error:
-            assert "install" in error.instead, error
+            assert "install" in error.instead or "elsewhere" in error.instead, error
             waiting.append(f"{name} ({error.instead})")
             continue
         assert importer.takes(place) and type(importer_of(place)) is type(importer) and importer.summary
@@ -39,23 +40,12 @@ def test_every_importer_keeps_the_contract(tmp_path, capsys):
             assert len(moves) == len(given.tensors) and sum(bool(move.to) for move in moves) >= 1
         checked += 1
     with capsys.disabled():
-        print(f"\n{checked} importers keep the contract" + "".join(f"; not installed: {text}" for text in waiting))
+        print(f"\n{checked} importers keep the contract" + "".join(f"; waiting: {text}" for text in waiting))
 
 
 @pytest.fixture
 def start():
     return fresh("mobilenetv1", {"width": 0.25}, SPEC, ("a", "b"), 0)
-
-
-def lively(classifier):
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in classifier.network.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 2, generator=generator)
-            elif name.endswith("bias") or "running_mean" in name:
-                tensor.uniform_(-0.2, 0.2, generator=generator)
-    return classifier
 
 
 def tensors_of(classifier):
@@ -101,7 +91,8 @@ def test_the_trunks_of_system_000_are_taken_whole(shared_data):
 def test_a_folded_bias_goes_into_a_batchnorm_that_does_nothing_else(start):
     from mignon.models.weights import absorb
 
-    source = lively(start)
+    source = start
+    lively(source.network)
     folded = dict(absorb(source.network).state_dict())
     other, moves = take(Given("folded", folded), fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5))
     assert all(move.to for move in moves)
@@ -110,7 +101,8 @@ def test_a_folded_bias_goes_into_a_batchnorm_that_does_nothing_else(start):
 
 
 def test_by_order_the_names_do_not_matter(start):
-    source = lively(start)
+    source = start
+    lively(source.network)
     renamed = {f"l{i}.{name.rpartition('.')[2]}": t for i, (name, t) in enumerate(tensors_of(source).items())}
     with pytest.raises(ModelError, match="--match order"):
         take(Given("renamed", renamed), start)
@@ -123,7 +115,7 @@ def test_by_order_the_names_do_not_matter(start):
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_float_numbers_of_every_width_become_float32(start, kind):
-    given = Given("wide", {name: tensor.to(kind) for name, tensor in tensors_of(lively(start)).items()})
+    given = Given("wide", {name: tensor.to(kind) for name, tensor in tensors_of(start).items()})
     state = take(given, fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5))[0].network.state_dict()
     assert all(torch.equal(state[name], tensor.float()) for name, tensor in given.tensors.items())
 
@@ -153,3 +145,69 @@ def test_trunks_that_do_not_say_what_they_are_for_are_refused(tmp_path, header, 
     save_file({"a.weight": torch.ones(1)}, tmp_path / "a.safetensors", {"mignon": json.dumps(header)})
     with pytest.raises(ModelError, match=reason):
         give(str(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+def test_a_state_dict_is_taken_from_the_checkpoints_of_others_with_their_prefixes(tmp_path, start, wrap):
+    theirs = {f"module.{name}": tensor for name, tensor in start.network.state_dict().items()}
+    torch.save(wrap(theirs), tmp_path / "a.pth")
+    given = give(str(tmp_path / "a.pth"))
+    assert given.family is None and given.tensors.keys() == tensors_of(start).keys()
+    other, moves = take(given, fresh("mobilenetv1", start.options, SPEC, ("a", "b"), 5))
+    assert all(move.to for move in moves)
+    assert all(torch.equal(t, other.network.state_dict()[n]) for n, t in tensors_of(start).items())
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code of the file was run",))
+
+
+@pytest.mark.parametrize("value", [Evil(), 3, {"a": 3}, [torch.ones(1)], {"a": torch.tensor(float("nan"))}])
+def test_a_file_that_holds_anything_but_tensors_by_name_is_refused_and_not_run(tmp_path, value, capsys):
+    torch.save(value, tmp_path / "a.pth")
+    with pytest.raises(ModelError) as error:
+        give(str(tmp_path / "a.pth"))
+    assert "a.pth" in str(error.value) and "code of the file" not in capsys.readouterr().out
+    (tmp_path / "a.pth").write_bytes(b"no pickle at all")
+    with pytest.raises(ModelError, match="no file of plain tensors"):
+        give(str(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    ("place", "family", "options"),
+    [
+        ("torchvision:resnet18", "resnet18", {}),
+        ("torchvision:vgg11_bn", "vgg11-bn", {}),
+        ("torchvision:mobilenet_v3_small", "mobilenetv3-small", {}),
+        ("timm:resnet50.a1_in1k", "resnet50", {}),
+        ("pytorchcv:fdmobilenet_wd4", "fdmobilenet", {"width": 0.25}),
+        ("timm:swin_tiny", None, {}),
+    ],
+)
+def test_networks_of_other_libraries_are_ours_by_name(monkeypatch, place, family, options):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    network.pretrained_cfg = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    library = IMPORTERS[place.partition(":")[0]]
+    monkeypatch.setattr(library, "load", staticmethod(lambda name: network))
+    given = give(place)
+    assert (given.family, given.options, given.normal) == (family, options, ((0.5,) * 3, (0.25,) * 3))
+    assert given.source == place
+
+
+@pytest.mark.parametrize(
+    ("error", "told_"),
+    [
+        (ImportError("No module named 'timm'"), "pip install timm"),
+        (OSError("no route"), "cannot be reached"),
+        (RuntimeError("Unknown model"), "has no network"),
+    ],
+)
+def test_what_another_library_cannot_give_is_one_line(monkeypatch, error, told_):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(IMPORTERS["timm"], "load", staticmethod(fail))
+    with pytest.raises(ModelError) as raised:
+        give("timm:resnet18")
+    assert told_ in str(raised.value)

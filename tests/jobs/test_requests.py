@@ -20,7 +20,10 @@ from mignon.errors import MignonError, RunError
 from mignon.jobs.requests import REQUESTS, Build, Compress, Train, function_of
 
 WORDS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=12)
-MEMBERS = {"schedule": ["cosine", "linear"], "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"]}
+MEMBERS = {
+    "schedule": ["cosine", "linear"], "augment": ["auto", "none"], "balance": ["none", "weights"],
+    "layers": ["all", "head", "last:2"], "optimizer": ["sgd", "muon"], "lr": ["0.1", "1e-3,0.1", "auto"],
+}  # fmt: skip
 PATHS = WORDS.map(lambda text: f"/nowhere/ a'$\n{text}")
 
 

@@ -20,7 +20,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "mignon"
 def made(row):
     torch.manual_seed(0)
     module = row.example().eval()
-    shape = (4,) if row.role == "weights" and module.weight.dim() == 2 else (4, 6, 6)
+    flat = isinstance(module, nn.Linear | nn.BatchNorm1d)
+    shape = (4,) if flat else (4, 6, 6)
     return module, [torch.randn(2, *shape) for _ in range(row.inputs)]
 
 

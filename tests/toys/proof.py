@@ -14,7 +14,7 @@ from mignon.data.look import input_spec
 from mignon.measure.cost import layers, peak_activation_bytes
 from mignon.models.activations import grids_of
 from mignon.models.graph import blocks
-from mignon.registry import MODELS, SCHEDULES, SOURCES, STEPS
+from mignon.registry import IMPORTERS, MODELS, SCHEDULES, SOURCES, STEPS
 from mignon.steps import parse_recipe
 
 SEQUENCES = [
@@ -31,7 +31,8 @@ def apply(classifier, recipe, digits, folder):
 
 def test_the_toys_are_members():
     assert "ternary" in STEPS and "toy-mobilenetv3" in MODELS and "toy-archive" in SOURCES and "halves" in SCHEDULES
-    assert PACKAGE.is_dir() and len(list(PACKAGE.glob("*.py"))) == 6
+    assert "toy-arrays" in IMPORTERS
+    assert PACKAGE.is_dir() and len(list(PACKAGE.glob("*.py"))) == 7
 
 
 def test_a_step_and_a_rule_keep_pruned_zeros_through_training_and_file(tiny_classifier, digits, tmp_path):

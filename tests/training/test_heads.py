@@ -37,7 +37,7 @@ def test_every_cut_is_judged_and_its_head_is_a_classifier_of_that_size(trunk, tm
     assert [cut.cut for cut in cuts] == [*range(13), None] and found.judged == "10 validation images"
     pixels, labels = images.validation.take(slice(None)), images.validation.labels
     for cut in (cuts[0], cuts[7], cuts[-1]):
-        head = found.head(cut)
+        head = found.head(cut, validation=False)
         assert head.options.get("cut") == cut.cut and head.parameters == cut.parameters
         logits = torch.from_numpy(head.logits(pixels))
         assert float((logits.argmax(1).numpy() == labels).mean()) == pytest.approx(cut.top1)

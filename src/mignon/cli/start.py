@@ -5,8 +5,11 @@ import sys
 import warnings
 from typing import Any
 
-# what torch's RuntimeErrors and the loader of its libraries say
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "failed to map segment")
+# what torch's RuntimeErrors, the loader of its libraries, and extensions that die of it while they load say
+NO_MEMORY = (
+    "can't allocate memory", "not enough memory", "out of memory", "failed to map segment",
+    "error return without exception set",
+)  # fmt: skip
 
 
 def main() -> None:

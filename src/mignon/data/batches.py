@@ -12,6 +12,8 @@ import numpy as np
 
 from mignon.data.imageset import Split
 
+VIEWS = (1, 2, 6)  # of an image, whose answers are averaged
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -106,3 +108,15 @@ def in_order(split: Split, batch: int = 500) -> Iterator[np.ndarray]:
     """All images of a split in order, for measuring: uint8 B x H x W x C."""
     for first in range(0, len(split), batch):
         yield split.take(slice(first, first + batch))
+
+
+def views_of(images: np.ndarray, count: int) -> list[np.ndarray]:
+    """An image as it is; with its mirror image (2); both moved by a 32nd of the side to two corners too (6)."""
+    found = [images]
+    if count == 6:
+        height, width = images.shape[1:3]
+        for way in (-1, 1):
+            rows = reflected(np.arange(height) + way * max(1, height // 32), height)
+            columns = reflected(np.arange(width) + way * max(1, width // 32), width)
+            found.append(images[:, rows[:, None], columns])
+    return found if count == 1 else [*found, *(np.ascontiguousarray(view[:, :, ::-1]) for view in found)]

@@ -14,13 +14,20 @@ def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tup
 
     Raises ModelError.
     """
-    if header.get("family") != "mobilenetv2" or not any(".conv." in name for name in tensors):
+    if header.get("family") != "mobilenetv2" or not "features.1.conv.0.0.weight" not in tensors:
         return header, tensors
     options = header.get("options") or {}
     if not isinstance(options, dict):
         raise ModelError(f"{path}: the options of its network are {options!r}")
     header = {**header, "family": "mobilenetv2-cifar", "options": {"reduction": 4, **options}}
-    return header, {mobilenetv2_name(name): tensor for name, tensor in tensors.items()}
+    return header, with_our_names(tensors)
+
+
+def with_our_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a MobileNetV2 of torchvision by our names, all others as they are."""
+    if "features.1.conv.0.0.weight" not in tensors:
+        return tensors
+    return {mobilenetv2_name(name): tensor for name, tensor in tensors.items()}
 
 
 def mobilenetv2_name(name: str) -> str:

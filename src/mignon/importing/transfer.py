@@ -59,13 +59,15 @@ def transfer(tensors: dict[str, Tensor], network: fx.GraphModule, match: str = "
     return moves
 
 
-def told(moves: list[Move], source: str, most: int = 8) -> Iterator[str]:
-    """The moves as lines for the screen: how many were copied, and those that were not with the reason."""
-    skipped = [move for move in moves if not move.to]
-    yield f"{len(moves) - len(skipped)} of {len(moves)} tensors taken from {source}"
-    yield from (f"  not taken: {move.given} ({move.why})" for move in skipped[:most])
-    if len(skipped) > most:
-        yield f"  not taken: {len(skipped) - most} more, all in run.json"
+def told(moves: list[Move], source: str) -> Iterator[str]:
+    """The moves as lines for the screen: how many were copied, and for each reason those that were not."""
+    skipped: dict[str, list[str]] = {}
+    for move in moves:
+        if not move.to:
+            skipped.setdefault(move.why, []).append(move.given)
+    yield f"{sum(bool(move.to) for move in moves)} of {len(moves)} tensors taken from {source}"
+    for why, names in skipped.items():
+        yield f"  not taken: {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} ({why})"
 
 
 def _size(tensor: Tensor) -> str:

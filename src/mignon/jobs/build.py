@@ -61,7 +61,15 @@ def build(request: Build, screen: Screen) -> Result:
     """
     limits, seed, started = Limits.of(request.max_kib, request.max_drop), request.seed, time.perf_counter()
     begun = start_from(
-        request.folder, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+        request.folder,
+        request.model,
+        request.width,
+        request.image,
+        request.start,
+        seed,
+        request.on_bad,
+        screen,
+        request.match,
     )
     searches = begun.given == "trunk" and request.model is None
     wide = None if request.teacher is None else _wider(begun, request.teacher, seed)

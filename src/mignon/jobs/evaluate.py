@@ -3,6 +3,7 @@
 import time
 
 from mignon import mgn
+from mignon.data.batches import VIEWS
 from mignon.data.cache import open_images
 from mignon.data.imageset import SPLITS
 from mignon.errors import DataError
@@ -23,13 +24,15 @@ def evaluate(request: Eval, screen: Screen) -> Result:
     if split not in SPLITS:
         raise DataError(f"there is no split {split!r}", f"use --split {', '.join(SPLITS)}")
     classifier, path = load_with_size(request.model)
+    if request.views not in VIEWS:
+        raise DataError(f"--views {request.views} is not possible", "use 1, 2 (mirrored) or 6 (mirrored and moved)")
     images = open_images(request.data, classifier.input, request.seed, request.on_bad, screen)
     check_classes(classifier, images)
     started, cpu = time.perf_counter(), time.process_time()
     stored = path.read_bytes() if path.suffix == ".mgn" else mgn.encode(classifier)
     decoded = mgn.decode(stored)
     part = images.splits[SPLITS.index(split)]
-    logits = all_logits(decoded, part, screen, f"measuring on {split}")
+    logits = all_logits(decoded, part, screen, f"measuring on {split}", request.views)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     row = measure(path.name, decoded, len(stored), part, logits, logits, seconds, cpu).to_dict()
     sentence = (

@@ -49,7 +49,7 @@ def probe(request: Probe, screen: Screen) -> Probed:
         found = heads.Probe(begun.classifier, *splits, not begun.seen.grey, seed, device, screen)
         cuts = found.cuts()
         best = heads.best(cuts)
-        head = found.head(best)
+        head = found.head(best, validation=True)
         save_safetensors(head, run.folder / "model.safetensors")
         pipeline = Pipeline(run, head, begun.images, seed, device, screen)
         file, row = pipeline.finish(pipeline.parent)

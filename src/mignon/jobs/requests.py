@@ -63,7 +63,12 @@ def width_field() -> Any:
 
 def start_field() -> Any:
     """The weights to begin with."""
-    return named(None, "Weights to start from: .safetensors, .mgn or run.", flag="from", **MODEL)
+    return named(None, "Weights to start from: file, run, or a name (mignon ls importers).", flag="from", **MODEL)
+
+
+def match_field() -> Any:
+    """How given weights find their layers."""
+    return named("name", "How weights from elsewhere find their layers: name or order.")
 
 
 def data_field(default: Any = dataclasses.MISSING) -> Any:
@@ -234,6 +239,7 @@ class Build(Request):
     width: float | None = width_field()
     image: int | None = image_field()
     start: str | None = start_field()
+    match: str = match_field()
     teacher: float | None = named(None, "Train a network so many times as wide first; it teaches this one (4).")
     out: str | None = out_field()
     seed: int = seed_field()
@@ -263,10 +269,16 @@ class Train(Request, Options):
     job: ClassVar[tuple[str, str]] = ("train", "train")
 
     model: str | None = named(None, "Network family (mignon ls models).", **WORD)
+    lr: str | None = named(  # type: ignore[assignment]
+        None,
+        "Highest learning rate (usual: by optimizer and start); 0.001,0.01,0.1: each of them; auto: a search.",
+    )
+    seeds: int = ranged(1, 1, 1000, "trainings with seeds from --seed on, for median and range")
     data: str | None = data_field(None)
     width: float | None = width_field()
     image: int | None = image_field()
     start: str | None = start_field()
+    match: str = match_field()
     teacher: str | None = named(
         None, "A network that teaches this one (run, .safetensors or .mgn): mignon probe makes good ones.", **MODEL
     )
@@ -290,10 +302,23 @@ class Train(Request, Options):
                 f"{name} has no effect beside --resume: a run goes on with its own settings",
                 "leave it away, or begin another run without --resume",
             )
+        if given.get("lr") is not None:
+            given = {**given, "lr": str(given["lr"])}
         return super().read(given)
 
     def __post_init__(self) -> None:
         Options.__post_init__(self)
+        self.rates()
+
+    def rates(self) -> list[float]:
+        """The learning rates that were asked for. Raises MignonError."""
+        if self.lr in (None, "auto"):
+            return []
+        try:
+            found = [Options(lr=float(text)).lr or 0.0 for text in (self.lr or "").split(",")]
+        except ValueError:
+            raise MignonError(f"--lr {self.lr} is not possible", "give one rate or several: --lr 0.001,0.01") from None
+        return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,6 +390,7 @@ class Eval(Request):
     model: str = named(dataclasses.MISSING, EXISTING, **WORD, **MODEL)
     data: str = data_field()
     split: str = named("test", "train, validation or test.")
+    views: int = ranged(1, 1, 6, "looks at a picture, whose answers are averaged: 2 with its mirror image, 6 moved too")
     seed: int = seed_field()
     on_bad: str | None = on_bad_field()
 

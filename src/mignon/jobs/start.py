@@ -55,6 +55,7 @@ def start_from(
     seed: int,
     on_bad: str | None,
     screen: Screen,
+    match: str = "name",
 ) -> Start:
     """Choose input and network by the printed rule (or as asked for), decode, initialize. Raises MignonError."""
     check_seed(seed)
@@ -105,7 +106,7 @@ def start_from(
     images = open_images(listing, spec, seed, on_bad, screen, fit=True)
     spec = input_spec(images.train, images.input)
     if given is not None:
-        classifier, moves = _begin(given, model, options, spec, listing.classes, seed)
+        classifier, moves = _begin(given, model, options, spec, listing.classes, seed, match)
         return Start(classifier, images, seen, "trunk", (*notes, *told(moves, given.source)), tuple(moves))
     if seen.fewest < FEW_A_CLASS and pixels > TINY:
         screen.warn(
@@ -128,9 +129,15 @@ def pretrained_classifier(
 
 
 def _begin(
-    given: Given, model: str, options: dict[str, Any], spec: InputSpec, classes: tuple[str, ...], seed: int
+    given: Given,
+    model: str,
+    options: dict[str, Any],
+    spec: InputSpec,
+    classes: tuple[str, ...],
+    seed: int,
+    match: str = "name",
 ) -> tuple[Classifier, list[Move]]:
     """The network for these classes with what fits of given weights, whose mean and std it reads pictures by."""
     if given.normal is not None:
         spec = dataclasses.replace(spec, mean=given.normal[0], std=given.normal[1])
-    return take(given, fresh(model, options, spec, classes, seed))
+    return take(given, fresh(model, options, spec, classes, seed), match)

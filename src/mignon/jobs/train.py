@@ -13,13 +13,16 @@ from mignon.jobs.pipeline import Pipeline
 from mignon.jobs.requests import Train, verb
 from mignon.jobs.result import Result, verdict
 from mignon.jobs.start import Start, start_from
+from mignon.jobs.sweep import sweep
 from mignon.progress import Screen
 from mignon.report.page import write_report
 from mignon.runs import Run, find_run
 from mignon.settings import changed
 from mignon.training.device import pick_device, pick_precision
+from mignon.training.forecast import forecast
 from mignon.training.loop import CROSS_ENTROPY, fit
 from mignon.training.objective import Objective, Teacher
+from mignon.training.rates import best_rate, range_test
 from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
 
@@ -42,9 +45,19 @@ def train(request: Train, screen: Screen) -> Result:
         request, held, folder = _resumed(found, request), found.record.settings.get("data"), str(found.folder)
     if request.data is None:
         raise ModelError("no images are given", "add --data FOLDER (or --data digits)")
+    if len(request.rates()) > 1 or request.seeds > 1:
+        return sweep(request, lambda one: train(one, screen=screen), screen)
     seed = request.seed
     begun = start_from(
-        request.data, request.model, request.width, request.image, request.start, seed, request.on_bad, screen
+        request.data,
+        request.model,
+        request.width,
+        request.image,
+        request.start,
+        seed,
+        request.on_bad,
+        screen,
+        request.match,
     )
     if held not in (None, begun.images.key):
         raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
@@ -55,7 +68,7 @@ def train(request: Train, screen: Screen) -> Result:
     objective = Objective(teacher, parse_terms(request.terms))
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
     settings = Settings.of(request, precision or pick_precision(begun.classifier, request.batch, where), begun.given)
-    asked = {name: value for name, value in request.record().items() if name != "out"}
+    asked = {name: value for name, value in request.record().items() if name not in ("out", "seeds")}
     identity = {**asked, "data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
     if teacher is not None:
         identity["teacher"] = content_hash(teacher.classifier)
@@ -66,6 +79,8 @@ def train(request: Train, screen: Screen) -> Result:
             screen.say(note)
         if begun.moves:
             run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
+        if request.lr == "auto":
+            settings = replace(settings, lr=_found_rate(run, begun, settings, objective, seed, where, screen))
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)
         pipeline = Pipeline(run, classifier, begun.images, seed, where, screen)
         row = pipeline.row(pipeline.parent, begun.images.test)
@@ -74,6 +89,22 @@ def train(request: Train, screen: Screen) -> Result:
         run.update(verdict=sentence)
         write_report([run], run.folder / "report.html")
     return Result(str(run.folder), str(file), sentence, True, [row], list(screen.warnings))
+
+
+def _found_rate(
+    run: Run, begun: Start, settings: Settings, objective: Objective, seed: int, device: str, screen: Screen
+) -> float:
+    """The rate of the range test, which is kept in the record."""
+    points = [(rate, loss) for rate, loss in run.record.rates if rate is not None and loss is not None]
+    if not points:
+        images = begun.images
+        points = range_test(
+            begun.classifier, images.train, images.validation, settings, objective, seed, device, screen
+        )
+        run.update(rates=[list(point) for point in points])
+    rate = best_rate(points)
+    screen.say(f"lr {rate:g}: a tenth of where the loss of {len(points)} steps of growing rates is lowest")
+    return rate
 
 
 def _resumed(run: Run, request: Train) -> Train:
@@ -121,10 +152,12 @@ def trained(
             screen.warn(f"{error.what}; it is trained again")
     run.update(status="training")
     screen.say(settings.line())
+    images = begun.images
+    screen.say(forecast(classifier, len(images.train), len(images.validation), settings, device))
     fitted = fit(
         classifier,
-        begun.images.train,
-        begun.images.validation,
+        images.train,
+        images.validation,
         settings,
         seed=seed,
         device=device,

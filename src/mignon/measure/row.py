@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mignon.classifier import Classifier
-from mignon.data.batches import in_order
+from mignon.data.batches import in_order, views_of
 from mignon.data.imageset import Split
 from mignon.errors import ModelError
 from mignon.measure.cost import layers, peak_activation_bytes
@@ -63,11 +63,13 @@ def is_row(value: dict[str, Any]) -> bool:
     return known(Row, value).keys() == {field.name for field in fields(Row)}
 
 
-def all_logits(classifier: Classifier, split: Split, screen: Screen, label: str) -> np.ndarray:
-    """float32 N x classes of a split. Raises ModelError when the network overflows."""
+def all_logits(classifier: Classifier, split: Split, screen: Screen, label: str, views: int = 1) -> np.ndarray:
+    """float32 N x classes of a split, the mean over views. Raises ModelError when the network overflows."""
     batch = 500 if classifier.input.height * classifier.input.width <= 64 * 64 else 100
     batches = screen.track(in_order(split, batch), -(-len(split) // batch), label)
-    logits = np.concatenate([classifier.logits(pixels) for pixels in batches])
+    logits = np.concatenate(
+        [np.mean([classifier.logits(view) for view in views_of(pixels, views)], 0) for pixels in batches]
+    )
     if not np.isfinite(logits).all():
         raise ModelError(
             f"the answers of {classifier.family} are not finite numbers: its weights overflow",

@@ -23,7 +23,7 @@ class AlexNet:
 
     summary: ClassVar[str] = "AlexNet for pictures of 64 pixels and more"
     pixels: ClassVar[int] = 224
-    example: ClassVar[Example] = ({"width": 0.05}, 64)
+    example: ClassVar[Example] = ({"width": 0.05}, 63)
 
     def __post_init__(self) -> None:
         check_width(self.width)

@@ -99,7 +99,7 @@ class EfficientNetLite:
     depth: ClassVar[float]
     summary: ClassVar[str]
     pixels: ClassVar[int]
-    example: ClassVar[Example] = ({}, 32)
+    example: ClassVar[Example] = ({"cut": 4}, 32)
 
     def units(self) -> list[str]:
         """The blocks, numbered as in the weights."""

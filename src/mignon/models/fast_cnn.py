@@ -26,7 +26,7 @@ class FastCNN:
 
     summary: ClassVar[str] = "seven convolutions, 1.97 million parameters: quick to train on 32 to 64 pixels"
     pixels: ClassVar[int] = 32
-    example: ClassVar[Example] = ({"width": 0.25}, 16)
+    example: ClassVar[Example] = ({"width": 0.1}, 16)
 
     def __post_init__(self) -> None:
         check_width(self.width)

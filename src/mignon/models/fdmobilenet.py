@@ -27,7 +27,7 @@ class FDMobileNet:
 
     summary: ClassVar[str] = "FD-MobileNet: MobileNetV1 at a quarter of its work, for 96 pixels and more"
     pixels: ClassVar[int] = 128
-    example: ClassVar[Example] = ({"width": 0.25}, 32)
+    example: ClassVar[Example] = ({"width": 0.1}, 32)
 
     def __post_init__(self) -> None:
         check_width(self.width)

@@ -65,7 +65,7 @@ class MobileNetV1:
 
     summary: ClassVar[str] = "MobileNetV1 for pictures of 64 pixels and more"
     pixels: ClassVar[int] = 128
-    example: ClassVar[Example] = ({"width": 0.25}, 32)
+    example: ClassVar[Example] = ({"width": 0.1}, 32)
 
     def __post_init__(self) -> None:
         check_width(self.width)

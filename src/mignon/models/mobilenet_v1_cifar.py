@@ -20,7 +20,7 @@ class MobileNetV1Cifar:
 
     summary: ClassVar[str] = "MobileNetV1 with strides for pictures of about 32 pixels"
     pixels: ClassVar[int] = 32
-    example: ClassVar[Example] = ({"width": 0.25}, 16)
+    example: ClassVar[Example] = ({"width": 0.1}, 16)
 
     def __post_init__(self) -> None:
         check_width(self.width)

@@ -25,7 +25,7 @@ class MobileNetV2Cifar:
 
     summary: ClassVar[str] = "MobileNetV2 with strides for pictures of about 32 pixels"
     pixels: ClassVar[int] = 32
-    example: ClassVar[Example] = ({"width": 0.25, "last": 64}, 16)
+    example: ClassVar[Example] = ({"width": 0.1, "last": 32}, 16)
 
     def __post_init__(self) -> None:
         check_width(self.width)

@@ -73,7 +73,7 @@ class MobileNetV3Small:
 
     summary: ClassVar[str] = "MobileNetV3-Small (squeeze-excite, hard-swish) for pictures of 64 pixels and more"
     pixels: ClassVar[int] = 128
-    example: ClassVar[Example] = ({"width": 0.25}, 32)
+    example: ClassVar[Example] = ({"width": 0.1}, 32)
 
     def __post_init__(self) -> None:
         check_width(self.width)

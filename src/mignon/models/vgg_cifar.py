@@ -22,7 +22,7 @@ class VGGCifar:
     norm: ClassVar[bool]
     summary: ClassVar[str]
     pixels: ClassVar[int] = 32
-    example: ClassVar[Example] = ({}, 32)
+    example: ClassVar[Example] = ({"cut": 2}, 32)
 
     def units(self) -> list[str]:
         """All convolutions but the first."""

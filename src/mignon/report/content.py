@@ -54,6 +54,7 @@ class Content:
     layers: list[tuple[str, int]]
     history: list[dict[str, Any]]
     best_epoch: int | None
+    rates: list[list[float | None]]
     confusion: np.ndarray  # classes x classes, rows = true class; 0 x 0 when there is none
     classes: list[str]
     flips: list[Flip]
@@ -132,6 +133,7 @@ def read(run: Run, number: int = 0) -> Content:
         layers=by_layer(parts),
         history=record.history,
         best_epoch=record.best_epoch,
+        rates=record.rates,
         confusion=confusion if confusion.ndim == 2 else np.zeros((0, 0), int),
         classes=record.classes,
         flips=_flips(run),

@@ -107,7 +107,21 @@ def training_curves(content: Content) -> list[str]:
         ("top-1 %", ["train_top1", "validation_top1"], 100.0),
         ("learning rate", ["lr"], 1.0),
     ]
-    return [_curve(content, title, keys, factor) for title, keys, factor in panels]
+    return [_curve(content, title, keys, factor) for title, keys, factor in panels] + _rates(content)
+
+
+def _rates(content: Content) -> list[str]:
+    """The loss of the range test against the rate, where there was one."""
+    points = [point for point in content.rates if len(point) == 2 and None not in point]
+    if not points:
+        return []
+    with rc_context(STYLE):
+        figure, axes = new_figure(2.4, 3.7)
+        axes.plot(*zip(*points), color=SERIES[0])
+        axes.set_xscale("log")
+        axes.set_title("loss of the range test")
+        axes.set_xlabel("learning rate (logarithmic)")
+        return [to_svg(figure, "Loss against the learning rate", f"rates-{content.number}")]
 
 
 def _curve(content: Content, title: str, keys: list[str], factor: float) -> str:

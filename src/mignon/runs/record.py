@@ -31,6 +31,7 @@ class Record:
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int | None = None
+    rates: list[list[float | None]] = field(default_factory=list)  # (rate, loss) of the range test
     card: dict[str, Any] = field(default_factory=dict)
     verdict: str = ""
     limit_met: bool | None = None

@@ -109,7 +109,7 @@ def fit(
     )  # fmt: skip
     trained = layers.trained
     with layers.held(), catch_interrupt() as interrupted, objective.bind(network, device) as loss_of:
-        training = _Training(course, layers, settings, seed, device, folder / "checkpoint.safetensors", key)
+        training = Training(course, layers, settings, seed, device, folder / "checkpoint.safetensors", key)
         state = training.state
         if state.epoch or state.step:
             screen.say(f"continuing at epoch {state.epoch + 1} of {settings.epochs}")
@@ -155,7 +155,7 @@ def fit(
     return Fitted(classifier, state.best_epoch, state.best_score[0], state.history)
 
 
-class _Training:
+class Training:
     """Network, optimizer and position of a training on its device, continued from its checkpoint."""
 
     def __init__(

@@ -105,10 +105,11 @@ class Probe:
             rows.append({"images": images, "top1": float(np.mean(found)), "least": min(found), "most": max(found)})
         return rows
 
-    def head(self, cut: Cut) -> Classifier:
+    def head(self, cut: Cut, validation: bool) -> Classifier:
         """The network that ends there, its last layer that of the logistic regression.
 
-        It is fitted on the training images; where there are few, on those of validation too.
+        It is fitted on the training images; on those of validation too where that is asked for (nothing will be chosen
+        by them any more) and where images are few.
         """
         options = dict(self.classifier.options)
         if cut.cut is not None:
@@ -118,7 +119,7 @@ class Probe:
         last = list(made.weighted())[-1]
         trunk = {n: t for n, t in given.network.state_dict().items() if not n.startswith(f"{last}.")}
         made.network.load_state_dict(trunk, strict=False)
-        every = np.arange(len(self.labels)) if self.few else self.folds[0][0]
+        every = np.arange(len(self.labels)) if self.few or validation else self.folds[0][0]
         weight, bias = self._fit(cut.cut, cut.strength, every)
         layer = made.network.get_submodule(last)
         made.network.load_state_dict(

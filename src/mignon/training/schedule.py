@@ -59,6 +59,12 @@ def oscillating_cosine(progress: float, epochs: float) -> float:
     return oscillating(epoch, LEAST) if epoch < CHANGE else 0.1 * oscillating(epoch - CHANGE, LEAST)
 
 
+@SCHEDULES.register("range")
+def growing(progress: float, epochs: float) -> float:
+    """Grows evenly by factors from a ten-thousandth: what `--lr auto` looks for a rate with."""
+    return 1e-4 ** (1 - progress)
+
+
 def oscillating(epoch: int, least: float) -> float:
     """Share of the rate in an epoch (from 0) between 1 and `least`, in closed form."""
     return least + (1 - least) * (1 + math.cos(math.pi * epoch / HALF)) / 2

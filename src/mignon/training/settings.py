@@ -77,6 +77,8 @@ class Settings(Options):
         less about them than what they were trained on.
         """
         asked = {field.name: getattr(options, field.name) for field in fields(Options)}
+        if isinstance(asked["lr"], str):  # where several rates, or a search for one, may be asked for
+            asked["lr"] = None if asked["lr"] == "auto" else float(asked["lr"])
         name = asked["optimizer"] or ("adamw" if given else "sgd")
         kind = OPTIMIZERS[name]
         usual: dict[str, Any] = {"optimizer": name, "lr": kind.fresh, "trunk": 1.0, "weight_decay": kind.decay}
