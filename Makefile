@@ -27,6 +27,7 @@ $(VENV)/.mignon: $(ROOT)pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.mignon-dev: $(VENV)/.mignon
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e '$(ROOT)[pretrained,dev]'
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps pytorchcv==0.0.74  # an oracle; torchvision is not needed
 	touch $@
 
 test: dev lint

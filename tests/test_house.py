@@ -18,6 +18,7 @@ RANKS = {
         [
             ("errors",),
             ("registry", "files", "progress", "settings"),
+            ("download",),
             ("coding",),
             ("data",),
             ("rules",),

@@ -15,6 +15,7 @@ from mignon.errors import ModelError
 from mignon.importing import Given, give, importer_of
 from mignon.importing.transfer import told
 from mignon.jobs.start import pretrained_classifier
+from mignon.progress import Quiet
 from mignon.registry import IMPORTERS
 
 SPEC = neutral_spec(32, 3)
@@ -27,7 +28,7 @@ def test_every_importer_keeps_the_contract(tmp_path, capsys):
         (tmp_path / name).mkdir()
         try:
             place = importer.example(tmp_path / name)
-            given = importer.read(place)
+            given = importer.read(place, Quiet())
         except ModelError as error:
             assert "install" in error.instead or "elsewhere" in error.instead, error
             waiting.append(f"{name} ({error.instead})")
@@ -211,3 +212,22 @@ def test_what_another_library_cannot_give_is_one_line(monkeypatch, error, told_)
     with pytest.raises(ModelError) as raised:
         give("timm:resnet18")
     assert told_ in str(raised.value)
+
+
+def test_weights_behind_an_address_are_those_of_the_file(tmp_path, start, monkeypatch):
+    torch.save(start.network.state_dict(), tmp_path / "here.pth")
+    asked = []
+
+    def fetched(url, path, sha256, screen):
+        asked.append((url, sha256))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((tmp_path / "here.pth").read_bytes())
+        return path
+
+    monkeypatch.setattr("mignon.importing.web.download", fetched)
+    given = give(f"https://example.org/a/there.pth?x=1#sha256={'0' * 64}")
+    assert given.source == "there.pth" and given.tensors.keys() == tensors_of(start).keys()
+    assert asked == [("https://example.org/a/there.pth?x=1", "0" * 64)]
+    for place, reason in (("https://example.org/a.pth#sha256=12", "SHA-256"), ("https://example.org/a.zip", "no file")):
+        with pytest.raises(ModelError, match=reason):
+            give(place)

@@ -22,7 +22,7 @@ class Arrays:
         """By the end of its name."""
         return place.endswith(".npz") and Path(place).is_file()
 
-    def read(self, place):
+    def read(self, place, screen):
         """The tensors."""
         with np.load(place, allow_pickle=False) as arrays:
             return Given(Path(place).name, {name: torch.from_numpy(arrays[name]) for name in arrays})

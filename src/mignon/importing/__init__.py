@@ -9,6 +9,7 @@ from mignon.errors import ModelError
 from mignon.importing import int8, torchvision
 from mignon.importing.given import IMAGENET, Given, Importer
 from mignon.importing.tensors import read_header, read_tensors
+from mignon.progress import Quiet, Screen
 from mignon.registry import IMPORTERS
 
 __all__ = ["IMAGENET", "Given", "Importer", "adapt", "give", "importer_of", "read_header", "read_tensors"]
@@ -19,12 +20,12 @@ def importer_of(place: str) -> Importer | None:
     return next((found for found in (IMPORTERS[name]() for name in IMPORTERS) if found.takes(place)), None)
 
 
-def give(place: str) -> Given:
-    """Weights from elsewhere by name or path. Raises ModelError."""
+def give(place: str, screen: Screen | None = None) -> Given:
+    """Weights from elsewhere by name, path or address. Raises MignonError."""
     importer = importer_of(place)
     if importer is None:
         raise ModelError(f"there are no weights {place!r}", "mignon ls importers shows where weights may come from")
-    return importer.read(place)
+    return importer.read(place, screen or Quiet())
 
 
 def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

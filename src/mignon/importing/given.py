@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from mignon.progress import Screen
+
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of x/255, as most ImageNet networks have them
 
 
@@ -33,7 +35,7 @@ class Importer(Protocol):
     def takes(self, place: str) -> bool:
         """Whether what the user typed behind `--from` is one of these. Never fails, and is quick."""
 
-    def read(self, place: str) -> Given:
+    def read(self, place: str, screen: Screen) -> Given:
         """The weights. Raises ModelError in one line: what is wrong, what to install or to type instead."""
 
     @classmethod

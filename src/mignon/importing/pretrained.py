@@ -8,6 +8,7 @@ from typing import ClassVar
 from mignon.errors import ModelError
 from mignon.importing.given import Given
 from mignon.importing.tensors import read_state_dict
+from mignon.progress import Screen
 from mignon.registry import IMPORTERS
 
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(3))
@@ -25,7 +26,7 @@ class Pretrained:
         """One of the names."""
         return place in NAMES
 
-    def read(self, place: str) -> Given:
+    def read(self, place: str, screen: Screen) -> Given:
         """The weights of an installed package. Raises ModelError when it is not."""
         found = _file(place)
         if found is None:

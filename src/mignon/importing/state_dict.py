@@ -9,6 +9,7 @@ import torch
 from mignon.importing.given import Given
 from mignon.importing.tensors import read_state_dict
 from mignon.importing.torchvision import with_our_names
+from mignon.progress import Screen
 from mignon.registry import IMPORTERS
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -26,7 +27,7 @@ class StateDict:
         path = Path(place).expanduser()
         return path.suffix in SUFFIXES and path.is_file()
 
-    def read(self, place: str) -> Given:
+    def read(self, place: str, screen: Screen) -> Given:
         """The tensors. Raises ModelError for what holds anything else."""
         path = Path(place).expanduser()
         return Given(path.name, with_our_names(read_state_dict(path)))

@@ -14,6 +14,7 @@ from mignon.errors import ModelError
 from mignon.importing.given import IMAGENET, Given
 from mignon.importing.tensors import read_header, read_safetensors
 from mignon.models import units
+from mignon.progress import Screen
 from mignon.registry import IMPORTERS
 
 
@@ -35,7 +36,7 @@ class Trunk:
             return False
         return header is None or bool(header.get("trunk_only"))
 
-    def read(self, place: str) -> Given:
+    def read(self, place: str, screen: Screen) -> Given:
         """The tensors, with the names of our networks where BatchNorm was folded. Raises ModelError."""
         path = Path(place).expanduser()
         header, tensors = read_header(path), read_safetensors(path)

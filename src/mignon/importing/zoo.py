@@ -10,6 +10,7 @@ from mignon.errors import ModelError
 from mignon.importing.given import IMAGENET, Given
 from mignon.importing.tensors import checked
 from mignon.importing.torchvision import with_our_names
+from mignon.progress import Screen
 from mignon.registry import IMPORTERS
 
 WIDTHS = {"w1": 1.0, "w3d4": 0.75, "wd2": 0.5, "wd4": 0.25}  # as pytorchcv writes them
@@ -58,7 +59,7 @@ class Zoo:
         """By its beginning."""
         return place.startswith(f"{self.library}:")
 
-    def read(self, place: str) -> Given:
+    def read(self, place: str, screen: Screen) -> Given:
         """The weights that the library gives for a name. Raises ModelError."""
         name = place.partition(":")[2]
         try:

@@ -87,7 +87,7 @@ def start_from(
             return Start(with_new_head(ours, images.classes, seed), images, seen, "trunk", (note,))
         given = as_given(ours, weights)
     elif weights is not None:
-        given = give(weights)
+        given = give(weights, screen)
     if given is not None:
         if model is None and given.family is None:
             raise ModelError(
