@@ -1,6 +1,8 @@
 """Weights from elsewhere: the contract of every origin, what is copied and why not, what is refused."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +177,12 @@ def test_a_file_that_holds_anything_but_tensors_by_name_is_refused_and_not_run(t
         give(str(tmp_path / "a.pth"))
 
 
+def put(monkeypatch, library, make):
+    """A library of somebody else that makes networks so."""
+    module, function, _ = IMPORTERS[library].maker
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: make}))
+
+
 @pytest.mark.parametrize(
     ("place", "family", "options"),
     [
@@ -189,8 +197,7 @@ def test_a_file_that_holds_anything_but_tensors_by_name_is_refused_and_not_run(t
 def test_networks_of_other_libraries_are_ours_by_name(monkeypatch, place, family, options):
     network = torch.nn.Sequential(torch.nn.Linear(2, 2))
     network.pretrained_cfg = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    library = IMPORTERS[place.partition(":")[0]]
-    monkeypatch.setattr(library, "load", staticmethod(lambda name: network))
+    put(monkeypatch, place.partition(":")[0], lambda name, **_: network)
     given = give(place)
     assert (given.family, given.options, given.normal) == (family, options, ((0.5,) * 3, (0.25,) * 3))
     assert given.source == place
@@ -199,16 +206,15 @@ def test_networks_of_other_libraries_are_ours_by_name(monkeypatch, place, family
 @pytest.mark.parametrize(
     ("error", "told_"),
     [
-        (ImportError("No module named 'timm'"), "pip install timm"),
         (OSError("no route"), "cannot be reached"),
         (RuntimeError("Unknown model"), "has no network"),
     ],
 )
 def test_what_another_library_cannot_give_is_one_line(monkeypatch, error, told_):
-    def fail(name):
+    def fail(name, **_):
         raise error
 
-    monkeypatch.setattr(IMPORTERS["timm"], "load", staticmethod(fail))
+    put(monkeypatch, "timm", fail)
     with pytest.raises(ModelError) as raised:
         give("timm:resnet18")
     assert told_ in str(raised.value)
@@ -231,3 +237,49 @@ def test_weights_behind_an_address_are_those_of_the_file(tmp_path, start, monkey
     for place, reason in (("https://example.org/a.pth#sha256=12", "SHA-256"), ("https://example.org/a.zip", "no file")):
         with pytest.raises(ModelError, match=reason):
             give(place)
+
+
+def onnx_file(path, nodes, tensors):
+    """A file of nodes (operation, inputs, attributes) and initializers."""
+    onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+    made = [onnx.helper.make_node(kind, inputs, [f"v{i}"], **about) for i, (kind, inputs, about) in enumerate(nodes)]
+    stored = [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in tensors.items()]
+    ends = [onnx.helper.make_tensor_value_info(name, 1, None) for name in ("x", f"v{len(nodes) - 1}")]
+    path.write_bytes(
+        onnx.helper.make_model(onnx.helper.make_graph(made, "g", ends[:1], ends[1:], stored)).SerializeToString()
+    )
+    return str(path)
+
+
+def test_an_onnx_file_with_folded_batchnorm_is_taken_by_order(tmp_path):
+    from mignon.models.graph import blocks
+    from mignon.models.weights import absorb
+
+    source = fresh("resnet20-cifar", {}, SPEC, ("a", "b"), 0)
+    lively(source.network)
+    nodes, tensors = [], {}
+    for number, block in enumerate(b for b in blocks(absorb(source.network)) if b.weighted):
+        conv = block.kind == "conv"
+        tensors[f"w{number}"] = block.module.weight.detach() if conv else block.module.weight.detach().T.contiguous()
+        tensors[f"b{number}"] = block.module.bias.detach()
+        nodes.append(("Conv" if conv else "Gemm", ["x", f"w{number}", f"b{number}"], {}))
+    given = give(onnx_file(tmp_path / "a.onnx", nodes, tensors))
+    start = fresh("resnet20-cifar", {}, SPEC, ("a", "b"), 5)
+    with pytest.raises(ModelError, match="--match order"):
+        take(given, start)
+    other, moves = take(given, start, "order")
+    assert all(move.to for move in moves)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(other.logits(pixels), source.logits(pixels), rtol=1e-3, atol=1e-3)
+
+
+def test_an_onnx_file_with_its_batchnorm_and_names_is_taken_by_name(tmp_path):
+    tensors = {"conv1.weight": torch.rand(16, 3, 3, 3), "bn1.weight": torch.rand(16), "bn1.bias": torch.rand(16)}
+    tensors |= {"bn1.running_mean": torch.rand(16), "bn1.running_var": torch.rand(16)}
+    nodes = [("Conv", ["x", "conv1.weight"], {}), ("BatchNormalization", ["v0", *[*tensors][1:]], {})]
+    given = give(onnx_file(tmp_path / "a.onnx", nodes, tensors))
+    state = take(given, fresh("resnet20-cifar", {}, SPEC, ("a", "b"), 5))[0].network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items()) and len(given.tensors) == 5
+    (tmp_path / "b.onnx").write_bytes(b"no such thing")
+    with pytest.raises(ModelError, match="ONNX"):
+        give(str(tmp_path / "b.onnx"))

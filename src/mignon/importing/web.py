@@ -31,7 +31,9 @@ class Web:
         if hashed and not re.fullmatch(r"[0-9a-f]{64}", hashed):
             raise ModelError(f"{hashed!r} is no SHA-256", "64 digits of 0 to f behind #sha256=, or leave it away")
         name = Path(unquote(urlsplit(url).path)).name or "weights"
-        path = download(url, cache_folder() / "weights" / digest(place)[:12] / name, hashed or None, screen)
+        path = cache_folder() / "weights" / digest(place)[:12] / name
+        if hashed or not path.is_file():
+            download(url, path, hashed or None, screen)
         for importer in (IMPORTERS[other]() for other in IMPORTERS):
             if importer.takes(str(path)):
                 return importer.read(str(path), screen)

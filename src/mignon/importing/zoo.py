@@ -1,7 +1,7 @@
 """Networks of torchvision, timm and pytorchcv by name, where these are installed and their weights can be reached."""
 
+import importlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,31 +28,13 @@ def _ours(name: str) -> tuple[str | None, dict[str, Any]]:
     return others.get(plain), {}
 
 
-def _torchvision(name: str) -> Any:
-    from torchvision.models import get_model
-
-    return get_model(name, weights="DEFAULT")
-
-
-def _timm(name: str) -> Any:
-    from timm import create_model
-
-    return create_model(name, pretrained=True)
-
-
-def _pytorchcv(name: str) -> Any:
-    from pytorchcv.model_provider import get_model
-
-    return get_model(name, pretrained=True)
-
-
 @dataclass(frozen=True)
 class Zoo:
     """`LIBRARY:NAME`."""
 
     library: ClassVar[str]
     smallest: ClassVar[str]
-    load: ClassVar[Callable[[str], Any]]
+    maker: ClassVar[tuple[str, str, dict[str, Any]]]  # module, function, how to ask it for trained weights
     summary: ClassVar[str]
 
     def takes(self, place: str) -> bool:
@@ -62,10 +44,13 @@ class Zoo:
     def read(self, place: str, screen: Screen) -> Given:
         """The weights that the library gives for a name. Raises ModelError."""
         name = place.partition(":")[2]
+        module, function, trained = self.maker
         try:
-            network = type(self).load(name)
-        except ImportError as error:
+            make = getattr(importlib.import_module(module), function)
+        except (ImportError, OSError, RuntimeError) as error:  # the last: built for another torch
             raise ModelError(f"{place} needs {self.library} ({error})", f"pip install {self.library}") from None
+        try:
+            network = make(name, **trained)
         except OSError as error:
             raise ModelError(
                 f"the weights of {place} cannot be reached ({error})", "download them elsewhere and give the file"
@@ -83,11 +68,12 @@ class Zoo:
         return f"{cls.library}:{cls.smallest}"
 
 
-for _library, _load, _smallest in (
-    ("torchvision", _torchvision, "squeezenet1_1"),
-    ("timm", _timm, "test_resnet"),
-    ("pytorchcv", _pytorchcv, "mobilenet_wd4"),
+for _library, _module, _function, _trained, _smallest in (
+    ("torchvision", "torchvision.models", "get_model", {"weights": "DEFAULT"}, "squeezenet1_1"),
+    ("timm", "timm", "create_model", {"pretrained": True}, "test_resnet"),
+    ("pytorchcv", "pytorchcv.model_provider", "get_model", {"pretrained": True}, "mobilenet_wd4"),
 ):
     _text = f"{_library}:NAME, a network of {_library} with its weights (where it is installed)"
-    _about = {"library": _library, "load": staticmethod(_load), "smallest": _smallest, "summary": _text}
+    _maker = (_module, _function, _trained)
+    _about = {"library": _library, "maker": _maker, "smallest": _smallest, "summary": _text}
     IMPORTERS.register(_library)(type(_library, (Zoo,), _about))
