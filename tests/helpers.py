@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mignon.classifier import parameter_count
 from mignon.data.cache import open_images
 from mignon.data.look import neutral_spec
 from mignon.data.pictures import open_image, to_pixels
 from mignon.progress import Quiet
+from mignon.registry import MODELS
 from mignon.steps import Context
 
 SPEC = neutral_spec(16, 3)
@@ -67,3 +69,13 @@ def lively(network):
                 module.running_mean.uniform_(-0.3, 0.3, generator=generator)
                 module.running_var.uniform_(0.5, 2.0, generator=generator)
     return network
+
+
+def smallest():
+    """Of each file with families the name of the one with the fewest parameters in its example."""
+    found = {}
+    for name in MODELS:
+        size = parameter_count(name, MODELS[name].example[0], 2, 3)
+        file = MODELS[name].__module__
+        found[file] = min(found.get(file, (size, name)), (size, name))
+    return [name for _, name in found.values()]

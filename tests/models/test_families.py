@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import context_for, lively, make_pictures, opened
+from helpers import context_for, lively, make_pictures, opened, smallest
 from torch import nn
 
 from mignon import mgn
@@ -75,16 +75,6 @@ def keeps_the_contract(name, folder):
     assert not any(f"{n}.".startswith(f"{later}.") for n in kept for later in names[middle + 1 :])
     decoded = mgn.decode(mgn.encode(short))
     assert decoded.options == short.options and np.isfinite(decoded.logits(seen)).all()
-
-
-def smallest():
-    """Of each file the member with the fewest parameters in its example."""
-    found = {}
-    for name in MODELS:
-        size = parameter_count(name, MODELS[name].example[0], 2, 3)
-        file = MODELS[name].__module__
-        found[file] = min(found.get(file, (size, name)), (size, name))
-    return [name for _, name in found.values()]
 
 
 def test_every_family_keeps_the_contract(tmp_path, capsys):
