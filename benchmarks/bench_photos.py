@@ -1,4 +1,4 @@
-"""`mignon build` on photos that it was not tuned for: files of 64 and 512 KiB and at most a point below the float network.
+"""`mignon build` on photos that it was not tuned for: files of 64 and 512 KiB, and at most a point below the float one.
 
 `python benchmarks/bench_photos.py [--seeds N] [--minutes M] [--sets NAME ...] [--limits LIMIT ...] [--out FILE]`: a row
 of the ledger on test a run, read once; FILE gets a JSON line a run, and runs that it holds are not made again.
@@ -57,7 +57,9 @@ def main() -> bool:
     asked = parser.parse_args()
     kept = asked.out.read_text().splitlines() if asked.out and asked.out.exists() else []
     runs = {(run["set"], run["limit"], run["seed"]): run for run in map(json.loads, kept)}
-    print("| photos | limit | seed | float | file | bytes | top-1 | 95 % | limit met | s |", f"|{10 * '---|'}", sep="\n")
+    print(
+        "| photos | limit | seed | float | file | bytes | top-1 | 95 % | limit met | s |", f"|{10 * '---|'}", sep="\n"
+    )
     met = True
     for name in asked.sets:
         for limit in asked.limits:
@@ -72,8 +74,8 @@ def main() -> bool:
                             file.write(json.dumps(run) + "\n")
                 print(
                     f"| {name} | {limit} | {seed} | {100 * run['reference']:.1f} % | {run['chosen']} | "
-                    f"{run['bytes']:,} | {100 * run['top1']:.1f} % | {100 * run['low']:.1f} to {100 * run['high']:.1f} | "
-                    f"{'yes' if run['met'] else 'no'} | {run['seconds']:.0f} |",
+                    f"{run['bytes']:,} | {100 * run['top1']:.1f} % | {100 * run['low']:.1f} to "
+                    f"{100 * run['high']:.1f} | {'yes' if run['met'] else 'no'} | {run['seconds']:.0f} |",
                     flush=True,
                 )
     print("\n| photos | limit | runs | median | lowest to highest | bytes |", f"|{6 * '---|'}", sep="\n")

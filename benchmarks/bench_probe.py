@@ -13,46 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from common import bar, cats_dogs, unpacked
+from common import bar, cats_dogs, few_photos, tiny_imagenet
 
 import mignon
 from mignon.files import cache_folder
-
-FEW = 10
-
-
-def tiny_imagenet(seed: int, images: int = 200) -> Path:
-    """Folder of Tiny ImageNet's ten classes: so many training images of each, its validation images as the test set."""
-    source, generator = unpacked("tiny-imagenet-10"), np.random.default_rng(seed)
-    target = source.parent / f"tiny-imagenet-10-{images}-{seed}"
-    lines = (source / "val" / "val_annotations.txt").read_text().splitlines()
-    held = [(source / "val" / "images" / name, wnid) for name, wnid, *_ in (line.split("\t") for line in lines)]
-    classes = sorted(path.name for path in (source / "train").iterdir())
-    for wnid in classes:
-        own = sorted((source / "train" / wnid / "images").iterdir())
-        chosen = [own[i] for i in generator.permutation(len(own))[:images]]
-        link(chosen, target / "train" / wnid)
-        link([path for path, own_class in held if own_class == wnid and path.exists()], target / "test" / wnid)
-    return target
-
-
-def few_photos(draw: int) -> Path:
-    """Ten photos a class to learn from, all others to be measured on."""
-    generator, target = np.random.default_rng(draw), cache_folder() / "shared" / f"cats-dogs-{FEW}-{draw}"
-    for folder in sorted(cats_dogs().iterdir()):
-        own = sorted(folder.iterdir())
-        order = generator.permutation(len(own))
-        link([own[i] for i in order[:FEW]], target / "train" / folder.name)
-        link([own[i] for i in order[FEW:]], target / "test" / folder.name)
-    return target
-
-
-def link(paths: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        if not (folder / path.name).exists():
-            (folder / path.name).hardlink_to(path)
 
 
 def reached(name: str, folder: Callable[[int], Path], seeds: int) -> list[float]:

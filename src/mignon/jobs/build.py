@@ -38,13 +38,14 @@ LESSON: dict[str, Any] = {"share": 0.7, "temperature": 2.0, "copies": 4}  # of a
 
 @dataclass(frozen=True)
 class Trained:
-    """The float network that files are compared with, its name in words, what recipes start from, by name, and the step
-    that tunes."""
+    """The float network that files are compared with, its name in words, what recipes start from, by name, the step that
+    tunes."""
 
     reference: Classifier
     name: str
     starts: dict[str, Classifier]
     tune: str
+    few: bool = False  # so few images that those of validation alone show nothing
 
 
 @verb(Build)
@@ -91,7 +92,7 @@ def build(request: Build, screen: Screen) -> Result:
         pipeline = Pipeline(run, made.reference, begun.images, seed, where, screen)
         points, rows = _climb(pipeline, made, limits, searches, screen)
         _, guess = largest_class(begun.images.validation.labels)
-        chosen, met = choose(rows[1:], limits, guess)
+        chosen, met = choose(rows[1:], limits, 0.0 if made.few else guess)
         point, label = points[chosen], rows[1 + chosen]["step"]
         file, row = pipeline.finish(point, label)
         sentence = verdict(file.name, row, begun.images, made.name)
@@ -144,14 +145,14 @@ def _cut(
     probe = Probe(begun.classifier, images.train, images.validation, not begun.seen.grey, seed, device, screen)
     cuts = probe.cuts()
     top = best(cuts)
-    teacher = probe.head(top)
+    teacher = probe.head(top, validation=False)
     name = _name(begun, top)
     screen.say(
         f"your images reach about {100 * top.top1:.1f} % ({100 * top.low:.1f} to {100 * top.high:.1f}) with {name} "
         f"and a linear head: {4 * top.parameters / 1e6:.1f} MB"
     )
     chosen = worth_training(cuts, limits)
-    students = [probe.head(cut) for cut in chosen]
+    students = [probe.head(cut, validation=False) for cut in chosen]
     plan = run.record.plan
     if plan is None:
         plan = _transfer_plan(students, teacher, begun, request, device, started)
@@ -169,7 +170,7 @@ def _cut(
         objective = Objective(Teacher(teacher.copy(), **LESSON))
         part = f"students/{label.replace(',', '-')}"
         starts[label] = trained(run, student, begun, settings, seed, device, screen, objective, part=part)
-    return Trained(teacher, f"{name} with a linear head", starts, plan["tune"])
+    return Trained(teacher, f"{name} with a linear head", starts, plan["tune"], probe.few)
 
 
 def _name(begun: Start, cut: Cut) -> str:
