@@ -14,7 +14,7 @@ def adapt(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> tup
 
     Raises ModelError.
     """
-    if header.get("family") != "mobilenetv2" or not "features.1.conv.0.0.weight" not in tensors:
+    if header.get("family") != "mobilenetv2" or "features.1.conv.0.0.weight" not in tensors:
         return header, tensors
     options = header.get("options") or {}
     if not isinstance(options, dict):

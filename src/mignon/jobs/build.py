@@ -38,14 +38,14 @@ LESSON: dict[str, Any] = {"share": 0.7, "temperature": 2.0, "copies": 4}  # of a
 
 @dataclass(frozen=True)
 class Trained:
-    """The float network that files are compared with, its name in words, what recipes start from, by name, the step that
-    tunes."""
+    """What recipes are for: the float network that files are compared with and its name in words, what they start from
+    by name, the step that tunes, and whether images are so few that those of validation alone show nothing."""
 
     reference: Classifier
     name: str
     starts: dict[str, Classifier]
     tune: str
-    few: bool = False  # so few images that those of validation alone show nothing
+    few: bool = False
 
 
 @verb(Build)
