@@ -110,7 +110,8 @@ class Registry:
             return self._members[name]
         maker = self._maker(name)
         if maker is None:
-            near = get_close_matches(name, self._members, n=1, cutoff=0.5)
+            begun = [known for known in sorted(self._members) if known.startswith(name)] if name else []
+            near = begun or get_close_matches(name, self._members, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise self.error(
                 f"there is no {self.kind} {name!r}",
