@@ -5,6 +5,7 @@ The mantissas are a table of 24-bit whole numbers, m[j] = round(2^(23 + j/256)),
 
 import functools
 from decimal import Decimal, localcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,19 @@ def scale(k: Tensor, steps: int) -> Tensor:
     return torch.ldexp(mantissas().to(k.device)[index], octave.to(torch.int32))
 
 
+class _Scaled(torch.autograd.Function):
+    """The same number, with its gradient times `factor`: a factor of millions leaves no digit of it in a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, factor: Tensor) -> Tensor:
+        ctx.factor = factor
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient * ctx.factor, None
+
+
 def learned_scale(octave: Tensor, steps: int, weight: float, size: Tensor) -> Tensor:
     """2^octave on the grid of scales, for training: the gradient passes straight through to `octave`.
 
@@ -36,8 +50,7 @@ def learned_scale(octave: Tensor, steps: int, weight: float, size: Tensor) -> Te
     largest integer: the relative change of a step is then LSQ's (Esser et al. 2020, section 2.2), which moves the step
     itself.
     """
-    factor = max(1.0, weight) ** -0.5 / size.detach().square().clamp_min(1e-12)
-    moving = octave * factor + (octave - octave * factor).detach()
+    moving = _Scaled.apply(octave, max(1.0, weight) ** -0.5 / size.detach().square().clamp_min(1e-12))
     return torch.exp2(moving + (torch.round(moving * steps) / steps - moving).detach())
 
 
