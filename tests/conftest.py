@@ -1,10 +1,12 @@
 """Strict settings and the few things that many tests start from."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 os.environ["OMP_WAIT_POLICY"] = "passive"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 # compiled code is kept between runs, everything else of the cache is new for each
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "mignon" / "numba"))
 _folder = tempfile.TemporaryDirectory(prefix="mignon-test-cache-")

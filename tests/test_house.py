@@ -29,7 +29,7 @@ RANKS = {
             ("mgn", "measure", "runs"),
             ("training",),
             ("steps",),
-            ("report",),
+            ("report", "search"),
             ("jobs",),
             ("cli",),
         ]

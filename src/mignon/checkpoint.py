@@ -161,8 +161,9 @@ def take(given: Given, start: Classifier, match: str = "name") -> tuple[Classifi
     moves = transfer(given.tensors, classifier.network, match)
     if not any(move.to.endswith("weight") for move in moves):
         other = "--match order" if match == "name" else f"--model {given.family or 'MODEL'}"
+        of = f"{given.source} ({given.family})" if given.family not in (None, given.source) else given.source
         raise ModelError(
-            f"no tensor of {given.source} fits {start.family}", f"give weights of that network, or {other}"
+            f"no tensor of {of} fits {start.family}", f"give weights of that network with --from, or {other}"
         )
     return classifier, moves
 

@@ -145,12 +145,26 @@ def test_two_classes_get_an_auc_and_a_threshold_from_validation(tmp_path):
     assert 0 <= result.rows[-1]["roc_auc"] <= 1 and 0 <= result.rows[-1]["threshold"] <= 1
 
 
-def test_few_images_get_a_warning_with_what_to_type(tmp_path):
+def test_photos_begin_with_given_weights_or_say_how_to_get_them(tmp_path, monkeypatch):
     from helpers import make_pictures
 
-    folder = make_pictures(tmp_path / "few", {"dark": 20, "light": 20}, size=32)
-    result = mignon.build(str(folder), epochs=1, width=None, out=tmp_path / "run")
-    assert any("--from" in warning for warning in result.warnings)
+    from mignon.jobs import start
+    from mignon.progress import Quiet
+
+    folder = str(make_pictures(tmp_path / "few", {"dark": 20, "light": 20}, size=64))
+    asked = (folder, None, None, None, None, 0, None)
+    monkeypatch.setattr(start, "installed", lambda name: False)
+    screen = Quiet()
+    begun = start.start_from(*asked, screen)
+    assert begun.given == "" and begun.classifier.family == "resnet20-cifar"
+    assert any("pip install" in warning for warning in screen.warnings)
+    assert any("--from" in warning for warning in screen.warnings)
+    monkeypatch.undo()
+    if not start.installed(start.PRETRAINED):
+        pytest.skip("the extra `pretrained` is not installed")
+    begun = start.start_from(*asked, screen := Quiet())
+    assert begun.given == "trunk" and begun.classifier.family == "efficientnet-lite0" and not screen.warnings
+    assert begun.classifier.size == (3, 128, 128) and "ImageNet weights" in begun.notes[0]
 
 
 def test_starting_from_given_weights_trains_nothing(built, tmp_path):

@@ -47,6 +47,10 @@ class Branches(nn.Module):
 class BranchesFamily:
     summary = "a toy"
     pixels = 32
+    example = ({}, 32)
+
+    def units(self):
+        return ["mix", "grouped"]
 
     def build(self, classes, channels):
         return Branches(classes, channels)

@@ -243,7 +243,7 @@ def test_interrupted_gradual_pruning_goes_on_where_it_was(run, tiny_classifier, 
         run("prune-gradually=0.9,epochs=4", tiny_classifier, StopsAt(line))
     screen = Listening()
     found = run("prune-gradually=0.9,epochs=4", tiny_classifier, screen).network.state_dict()
-    assert screen.lines[0].startswith("continuing at epoch")
+    assert any(line.startswith("continuing at epoch") for line in screen.lines[:2])
     assert expected.keys() == found.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 

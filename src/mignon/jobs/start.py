@@ -138,6 +138,6 @@ def _begin(
     match: str = "name",
 ) -> tuple[Classifier, list[Move]]:
     """The network for these classes with what fits of given weights, whose mean and std it reads pictures by."""
-    if given.normal is not None:
+    if given.normal is not None and len(given.normal[0]) == spec.channels:
         spec = dataclasses.replace(spec, mean=given.normal[0], std=given.normal[1])
     return take(given, fresh(model, options, spec, classes, seed), match)
