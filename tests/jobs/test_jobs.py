@@ -86,7 +86,7 @@ def test_a_missed_limit_keeps_the_nearest_point_and_says_so(built, capsys):
 
 
 def test_a_missed_drop_names_the_layers_that_suffer_most(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune: [["quant=w2,round=nearest", "code=range"]])
+    monkeypatch.setattr("mignon.jobs.build.ladder", lambda tune: [["quant=w2,round=nearest"]])
     out = str(tmp_path / "missed")
     assert run(["build", "digits", "--max-drop", "0", "--epochs", "3", "--out", out]) == 3
     said = capsys.readouterr()

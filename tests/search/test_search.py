@@ -11,7 +11,7 @@ from mignon import mgn
 from mignon.cli.start import run
 from mignon.search.candidates import worth_training
 from mignon.search.limits import Limits, choose
-from mignon.search.recipes import MARGIN, fitted, share_that_fits, size_of
+from mignon.search.recipes import MARGIN, fitted, gains_from_training, share_that_fits, size_of
 from mignon.steps import parse_recipe
 from mignon.training.probe import Cut
 
@@ -74,22 +74,23 @@ CUTS = [
 
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [(Limits(64), [7, 5]), (Limits(512), [12, 8]), (Limits(4000), [None]), (Limits(0.1), [0]),
+    [(Limits(64), [5]), (Limits(150), [8, 5]), (Limits(512), [12, 8]), (Limits(4000), [None]), (Limits(0.1), [0]),
      (Limits(None, 1), [12, None])],
 )  # fmt: skip
 def test_the_networks_worth_a_training(limits, expected):
     assert [found.cut for found in worth_training(CUTS, limits)] == expected
 
 
-@pytest.mark.parametrize(("kib", "zeros"), [(20, False), (6, False), (1.6, True), (1.1, True)])
-def test_recipes_for_a_size_fit_and_leave_no_room(kib, zeros, tiny_classifier, digits, tmp_path):
+@pytest.mark.parametrize(("kib", "bits", "zeros"), [(20, 8, 0), (2.2, 4, 0), (1.6, 3, 1), (1.1, 2, 2), (0.8, None, 2)])
+def test_recipes_for_a_size_fit_and_leave_no_room(kib, bits, zeros, tiny_classifier, digits, tmp_path):
     context = context_for(digits, tmp_path, tiny_classifier)
     limits = Limits(kib)
-    found = fitted(tiny_classifier, limits, "tune=1,share=0.05", context)
-    assert any(steps[0].startswith("prune=") for steps in found) == zeros and len(found) >= 1
+    found = fitted(tiny_classifier, limits, context)
+    assert [steps for steps in found if len(steps) == 1] == ([] if bits is None else [[f"quant=w{bits}a8"]])
+    assert sum(steps[0].startswith("prune=") for steps in found) == zeros
     for steps in found:
         point = tiny_classifier
-        for step in parse_recipe([step for step in steps if not step.startswith("tune")]):
+        for step in parse_recipe([*steps, "code=range"]):
             point = step.apply(point, context)
         size = len(mgn.encode(point))
         assert size <= 1.02 * MARGIN * limits.most_bytes
@@ -99,8 +100,13 @@ def test_recipes_for_a_size_fit_and_leave_no_room(kib, zeros, tiny_classifier, d
 def test_a_size_that_no_share_of_zeros_reaches(tiny_classifier, digits, tmp_path):
     context = context_for(digits, tmp_path, tiny_classifier)
     assert share_that_fits(tiny_classifier, 4, 100, context) is None
-    assert fitted(tiny_classifier, Limits(0.1), "tune=1", context) == []
+    assert fitted(tiny_classifier, Limits(0.1), context) == []
     assert size_of(tiny_classifier, ["prune=0.9"], context) < size_of(tiny_classifier, ["prune=0.5"], context)
+
+
+def test_a_tune_pays_where_weights_have_few_bits():
+    assert gains_from_training(["quant=w4a8"]) and gains_from_training(["prune=0.3", "quant=w3a8"])
+    assert not gains_from_training(["quant=w5a8"])
 
 
 def test_given_weights_are_cut_and_taught_and_the_files_fit(tmp_path, capsys):

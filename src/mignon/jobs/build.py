@@ -21,7 +21,7 @@ from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.search.candidates import worth_training
 from mignon.search.limits import Limits, choose
-from mignon.search.recipes import fitted, ladder
+from mignon.search.recipes import fitted, gains_from_training, ladder, taught
 from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import CROSS_ENTROPY
 from mignon.training.objective import Objective, Teacher
@@ -31,6 +31,7 @@ from mignon.training.settings import Options, Settings
 TRAIN_SHARE, TUNE_SHARE = 0.5, 0.35  # of the minutes; the rest is for measuring
 TUNES, MOST_TUNE = 2, 20  # tune steps on the ladder, epochs of one at most
 TEACHER_EPOCHS = 0.4  # of those of the network itself
+CODER = "code=range"
 FEWEST_EPOCHS = 4  # of a pretrained network, where several are to be trained
 MOST_EPOCHS, TRANSFER_BATCH = 30, 32
 LESSON: dict[str, Any] = {"share": 0.7, "temperature": 2.0, "copies": 4}  # of a pretrained teacher
@@ -90,7 +91,14 @@ def build(request: Build, screen: Screen) -> Result:
         else:
             made = _whole(run, begun, wide, request, where, screen)
         pipeline = Pipeline(run, made.reference, begun.images, seed, where, screen)
-        points, rows = _climb(pipeline, made, limits, searches, screen)
+        climb = _Climb(pipeline, screen)
+        for name, start in made.starts.items():
+            if searches and limits.max_kib is not None:
+                climb.fitted(start, name, limits, made.tune)
+            else:
+                for recipe in ladder(made.tune):
+                    climb.point(pipeline.begin(start), name, recipe)
+        points, rows = climb.points, climb.rows
         _, guess = largest_class(begun.images.validation.labels)
         chosen, met = choose(rows[1:], limits, 0.0 if made.few else guess)
         point, label = points[chosen], rows[1 + chosen]["step"]
@@ -179,38 +187,45 @@ def _name(begun: Start, cut: Cut) -> str:
     return family if cut.cut is None else f"{family},cut={cut.cut}"
 
 
-def _climb(
-    pipeline: Pipeline, made: Trained, limits: Limits, searches: bool, screen: Screen
-) -> tuple[list[Point], list[dict[str, Any]]]:
-    """Every recipe from every start on; rows on validation, that of the reference first."""
-    validation = pipeline.images.validation
-    rows = [pipeline.row(pipeline.parent, validation)]
-    points = []
-    for name, start in made.starts.items():
-        begin = pipeline.begin(start)
-        if searches:
-            float_row = pipeline.row(begin, validation, f"{name} float")
-            screen.say(f"{name}, float: validation {100 * float_row['top1']:.1f} %")
-        if searches and limits.max_kib is not None:
-            recipes = fitted(start, limits, made.tune, pipeline.context(begin, pipeline.run.folder))
+class _Climb:
+    """Recipes from every start on; points and their rows on validation, that of the reference first."""
+
+    def __init__(self, pipeline: Pipeline, screen: Screen):
+        self.pipeline, self.screen, self.validation = pipeline, screen, pipeline.images.validation
+        self.points: list[Point] = []
+        self.rows = [pipeline.row(pipeline.parent, self.validation)]
+
+    def point(self, begin: Point, name: str, recipe: list[str]) -> dict[str, Any]:
+        """Apply a recipe and code it; its row."""
+        point = begin
+        seconds = cpu = 0.0
+        for text in [*recipe, CODER]:
+            point = self.pipeline.apply(point, text)
+            seconds, cpu = seconds + point.seconds, cpu + point.cpu_seconds
+        self.points.append(dataclasses.replace(point, seconds=seconds, cpu_seconds=cpu))
+        label = " ".join(filter(None, [name, *recipe]))
+        row = self.pipeline.row(self.points[-1], self.validation, label)
+        self.rows.append(row)
+        self.screen.say(
+            f"{label}: {row['size_bytes']:,} bytes, validation {100 * row['top1']:.1f} % "
+            f"({100 * row['top1_change']:+.1f} points)"
+        )
+        return row
+
+    def fitted(self, start: Classifier, name: str, limits: Limits, tune: str) -> None:
+        """All recipes for a size as they are; the one that changes the answers least is trained on."""
+        begin = self.pipeline.begin(start)
+        float_row = self.pipeline.row(begin, self.validation, f"{name} float")
+        self.screen.say(f"{name}, float: validation {100 * float_row['top1']:.1f} %")
+        recipes = fitted(start, limits, self.pipeline.context(begin, self.pipeline.run.folder))
+        rows = [self.point(begin, name, recipe) for recipe in recipes]
+        if rows:
+            best = recipes[min(range(len(rows)), key=lambda i: rows[i]["kl"])]
+            if gains_from_training(best):
+                self.point(begin, name, [*best, taught(tune)])
         else:
-            recipes = ladder(made.tune)
-        for recipe in recipes:
-            point = begin
-            seconds = cpu = 0.0
-            for text in recipe:
-                point = pipeline.apply(point, text)
-                seconds, cpu = seconds + point.seconds, cpu + point.cpu_seconds
-            point = dataclasses.replace(point, seconds=seconds, cpu_seconds=cpu)
-            points.append(point)
-            label = " ".join(filter(None, [name, *(text for text in recipe if not text.startswith("code="))]))
-            rows.append(pipeline.row(point, validation, label))
-            last = rows[-1]
-            screen.say(
-                f"{label}: {last['size_bytes']:,} bytes, validation {100 * last['top1']:.1f} % "
-                f"({100 * last['top1_change']:+.1f} points)"
-            )
-    return points, rows
+            self.screen.warn(f"{name}: no recipe fits into {limits}")
+            self.point(begin, name, ["prune=0.9", "quant=w3a8", taught(tune)])
 
 
 def _transfer_plan(
@@ -233,7 +248,7 @@ def _transfer_plan(
         return TRAIN_SHARE * left / steps / sum(own[:networks])
 
     networks = max((n for n in range(1, len(students) + 1) if epochs(n) >= FEWEST_EPOCHS), default=1)
-    tunes = TUNE_SHARE * left / steps / sum(2 * TUNES * step for step in own[:networks])
+    tunes = TUNE_SHARE * left / steps / sum(2 * step for step in own[:networks])
     return {
         "networks": networks, "epochs": max(1, min(MOST_EPOCHS, int(epochs(networks)))), "batch": options.batch,
         "precision": precision, "tune": _tune_step(tunes),

@@ -21,6 +21,7 @@ from mignon.measure.statistics import best_threshold, second_class_probability
 from mignon.progress import Screen
 from mignon.runs import Run
 from mignon.steps import Context, parse_recipe, traits_of, write_step
+from mignon.training.device import keep_memory
 
 SHOWN_FLIPS = 24
 
@@ -42,6 +43,7 @@ class Pipeline:
 
     def __init__(self, run: Run, parent: Classifier, images: ImageSet, seed: int, device: str, screen: Screen):
         check_classes(parent, images)
+        keep_memory()
         self.run, self.images, self.seed, self.device, self.screen = run, images, seed, device, screen
         self.parent = self.begin(parent)
         self._logits: dict[tuple[str, str], np.ndarray] = {}

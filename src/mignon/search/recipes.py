@@ -1,15 +1,16 @@
 """Recipes that may meet a limit: integers of fewer and fewer bits, then more and more zeros."""
 
 import dataclasses
+import math
 
 from mignon import mgn
 from mignon.classifier import Classifier
 from mignon.search.limits import Limits
 from mignon.steps import Context, parse_recipe
 
-PLAIN = (8, 6, 4)  # bits of weights that need no training afterwards
 SHARES = (0.5, 0.8)  # of weights that become zero, where no size is asked for
-PRUNED = (4, 3)  # bits of the weights that stay
+BITS = (8, 6, 5, 4, 3, 2)  # of a weight, where a size is
+PRUNED = (4, 3)  # bits of the weights that stay beside zeros
 MARGIN = 0.96  # of the size that is asked for: grids of activations, and what training moves
 STRONGEST = 0.97  # of the weights
 SKETCH = 8  # images that are enough where only the size of a recipe is asked for
@@ -23,36 +24,35 @@ def ladder(tune: str) -> list[list[str]]:
     It does so after it was taught by a wider one too: on the digits (three seeds) the cross-entropy on validation is
     0.024 where the float network teaches and 0.037 where the wider one does.
     """
-    plain = [[f"quant=w{bits}a8", "code=range"] for bits in PLAIN]
-    return plain + [[f"prune={share:g}", "quant=w4a8", f"{tune},teacher=parent", "code=range"] for share in SHARES]
+    plain = [["quant=w8a8"], ["quant=w6a8"], ["quant=w4a8"]]
+    return plain + [[f"prune={share:g}", "quant=w4a8", taught(tune)] for share in SHARES]
 
 
-def fitted(classifier: Classifier, limits: Limits, tune: str, context: Context) -> list[list[str]]:
-    """The recipes for a size: the plain one with the most bits that fits, and where that has few bits, weights of which
-    so many become zero that the rest fits.
+def taught(tune: str) -> str:
+    """The step that tunes, with the float network as teacher."""
+    return f"{tune},teacher=parent"
+
+
+def fitted(classifier: Classifier, limits: Limits, context: Context) -> list[list[str]]:
+    """The recipes for a size, before any training: the most bits with which all weights fit, and fewer weights of more
+    bits, of which so many become zero that the rest fits. Which of them suffers less depends on the network.
     """
     most = MARGIN * limits.most_bytes
-    found = []
-    for bits in PLAIN:
-        if size_of(classifier, [f"quant=w{bits},{QUICK}"], context) <= most:
-            found.append([f"quant=w{bits}a8", "code=range"])
-            break
-    if not found or found[0][0] == f"quant=w{PLAIN[-1]}a8":
-        for bits in PRUNED:
-            share = share_that_fits(classifier, bits, most, context)
-            if share is not None:
-                zeros = [f"prune={share:g}"] if share else []
-                found.append([*zeros, f"quant=w{bits}a8", f"{tune},teacher=parent", "code=range"])
+    whole = next((bits for bits in BITS if size_of(classifier, [f"quant=w{bits},{QUICK}"], context) <= most), None)
+    found = [] if whole is None else [[f"quant=w{whole}a8"]]
+    for bits in PRUNED if whole is None else (bits for bits in PRUNED if bits > whole):
+        share = share_that_fits(classifier, bits, most, context)
+        if share is not None:
+            found.append([f"prune={share:g}", f"quant=w{bits}a8"])
     return found
 
 
 def share_that_fits(classifier: Classifier, bits: int, most_bytes: float, context: Context) -> float | None:
     """The smallest share of zeros, to a hundredth, with which the file is at most so large; None where none is."""
-    low, high = -1, round(100 * STRONGEST)
+    low, high = 0, round(100 * STRONGEST)
 
     def fits(share: int) -> bool:
-        steps = [f"prune={share / 100:g}", f"quant=w{bits},{QUICK}"]
-        return size_of(classifier, steps, context) <= most_bytes
+        return size_of(classifier, [f"prune={share / 100:g}", f"quant=w{bits},{QUICK}"], context) <= most_bytes
 
     if not fits(high):
         return None
@@ -69,3 +69,9 @@ def size_of(classifier: Classifier, steps: list[str], context: Context) -> int:
     for step in parse_recipe([*steps, "code=range"]):
         classifier = step.apply(classifier, sketch)
     return len(mgn.encode(classifier))
+
+
+def gains_from_training(recipe: list[str]) -> bool:
+    """Whether a tune behind it pays: weights of five bits and more are as good as float ones."""
+    bits = next((int(step.split("=w")[1].split("a")[0]) for step in recipe if step.startswith("quant=w")), math.inf)
+    return bits < 5

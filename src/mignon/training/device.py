@@ -1,5 +1,7 @@
 """Which device, how many threads, and whether half precision pays."""
 
+import ctypes
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from mignon.errors import MignonError
 from mignon.files import cache_folder, digest, read_json, write_json
 from mignon.models.graph import place
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 GAIN = 1.15  # half precision must be so many times faster to be chosen
 
 
@@ -21,6 +24,19 @@ def pick_device(asked: str | None) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise MignonError("torch sees no GPU here", "use --device cpu")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Large blocks that are freed stay with the process (glibc): maps of photos come and go at every step, and getting
+    them from the system anew takes a fifth of a training step (1.04 -> 0.84 s, Lite0 behind block 6 at 128 px).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another libc
+        return
+    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 1 << 28)):
+        mallopt(parameter, value)
 
 
 @contextmanager

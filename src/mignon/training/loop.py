@@ -31,6 +31,7 @@ from mignon.progress import Screen
 from mignon.registry import OPTIMIZERS, SCHEDULES
 from mignon.training.checkpoint import Progress, load_progress, save_progress
 from mignon.training.course import Course, course_for
+from mignon.training.device import keep_memory
 from mignon.training.interrupt import catch_interrupt
 from mignon.training.layers import Layers
 from mignon.training.objective import Loss, Objective
@@ -94,6 +95,7 @@ def fit(
     chosen; epoch 0 is what was given. A loss that runs away ends the training with a warning and the best epoch so far;
     MignonError is raised when there is none, and when a frozen layer was changed.
     """
+    keep_memory()
     layers, network = Layers.of(classifier, settings.layers), place(classifier.network, device)
     screen.say(layers.line())
     if not layers.nodes:
