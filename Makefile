@@ -31,16 +31,16 @@ $(VENV)/.mignon-dev: $(VENV)/.mignon
 	touch $@
 
 test: dev lint
-	$(RUN) $(VENV)/bin/pytest -n 2 -m "not slow"
+	$(RUN) $(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow"
 
 # What depends on arithmetic again, as on machines without AVX-512 and without AVX
 ISA_PARTS := tests/steps tests/mgn tests/measure tests/training tests/jobs
 test-isa: dev
-	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/pytest -n 2 -m "not slow" $(ISA_PARTS)
-	$(RUN) ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/pytest -n 2 -m "not slow" $(ISA_PARTS)
+	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow" $(ISA_PARTS)
+	$(RUN) ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow" $(ISA_PARTS)
 
 test-all: dev lint
-	$(RUN) MIGNON_EXAMPLES=explore $(VENV)/bin/pytest -n 2
+	$(RUN) MIGNON_EXAMPLES=explore $(VENV)/bin/pytest -n 2 --dist worksteal
 
 docs: dev
 	$(RUN) && $(VENV)/bin/python benchmarks/make_docs.py

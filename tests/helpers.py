@@ -1,6 +1,7 @@
 """Small made picture folders, and what a step is given."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,13 @@ def lively(network):
 
 
 def smallest():
-    """Of each file with families the name of the one with the fewest parameters in its example."""
+    """Of each file with families the name of the one with the fewest parameters in its example; MIGNON_ONLY: of those
+    of one package (the others had their turn).
+    """
     found = {}
     for name in MODELS:
+        if not MODELS[name].__module__.startswith(os.environ.get("MIGNON_ONLY", "")):
+            continue
         size = parameter_count(name, MODELS[name].example[0], 2, 3)
         file = MODELS[name].__module__
         found[file] = min(found.get(file, (size, name)), (size, name))

@@ -182,7 +182,12 @@ def test_members_are_added_with_a_file_each_and_every_suite_finds_them(tmp_path,
     paths = os.pathsep.join([str(tmp_path), str(SOURCE.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACTS]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, check=False
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths, "MIGNON_ONLY": "toy_mignon"},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     counts = re.findall(r"^(\d+) (operations|steps|rules|sources|schedules|networks|importers) keep", done.stdout, re.M)

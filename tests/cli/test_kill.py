@@ -23,7 +23,7 @@ def bench(tmp_path_factory):
 def test_a_killed_command_is_repeated_and_ends_with_the_same_bytes(verb, bench, capsys):
     with capsys.disabled():
         print()
-        assert kills.kills(bench, verb, 3) == []
+        assert kills.kills(bench, verb, 2) == []
 
 
 @pytest.mark.slow
