@@ -21,7 +21,7 @@ from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.search.candidates import worth_training
 from mignon.search.limits import Limits, choose
-from mignon.search.recipes import fitted, gains_from_training, ladder, taught
+from mignon.search.recipes import by_bits, fitted, gains_from_training, ladder, taught
 from mignon.training.device import pick_device, pick_precision, step_seconds
 from mignon.training.loop import CROSS_ENTROPY
 from mignon.training.objective import Objective, Teacher
@@ -96,7 +96,7 @@ def build(request: Build, screen: Screen) -> Result:
             if searches and limits.max_kib is not None:
                 climb.fitted(start, name, limits, made.tune)
             else:
-                for recipe in ladder(made.tune):
+                for recipe in (by_bits if searches else ladder)(made.tune):
                     climb.point(pipeline.begin(start), name, recipe)
         points, rows = climb.points, climb.rows
         _, guess = largest_class(begun.images.validation.labels)
@@ -248,7 +248,8 @@ def _transfer_plan(
         return TRAIN_SHARE * left / steps / sum(own[:networks])
 
     networks = max((n for n in range(1, len(students) + 1) if epochs(n) >= FEWEST_EPOCHS), default=1)
-    tunes = TUNE_SHARE * left / steps / sum(2 * step for step in own[:networks])
+    often = TUNES if request.max_kib is None else 1
+    tunes = TUNE_SHARE * left / steps / sum(2 * often * step for step in own[:networks])
     return {
         "networks": networks, "epochs": max(1, min(MOST_EPOCHS, int(epochs(networks)))), "batch": options.batch,
         "precision": precision, "tune": _tune_step(tunes),
