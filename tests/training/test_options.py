@@ -1,12 +1,11 @@
 """Options of a training: each does what its paper says, and an interrupted run with all of them ends the same."""
 
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import make_pictures, opened
+from helpers import Listening, PressCtrlC, make_pictures, opened
 from torch.nn import functional as F
 
 from mignon.classifier import fresh
@@ -40,14 +39,6 @@ def weights(fitted):
     return torch.cat([t.flatten().double() for t in fitted.classifier.network.state_dict().values()])
 
 
-class PressCtrlC(Quiet):
-    def track(self, items, total, label):
-        for i, item in enumerate(items):
-            if i == 7 and label.startswith("epoch 2"):
-                signal.raise_signal(signal.SIGINT)
-            yield item
-
-
 def test_an_interrupted_run_with_every_option_ends_with_the_same_bits(start, digits, tmp_path):
     options = {
         "mixup": 0.2, "smoothing": 0.1, "ema": 0.9, "accumulate": 3, "balance": "sampling", "clip": 1.0,
@@ -55,7 +46,7 @@ def test_an_interrupted_run_with_every_option_ends_with_the_same_bits(start, dig
     }  # fmt: skip
     whole = train(start, digits, tmp_path / "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        train(start, digits, tmp_path / "cut", PressCtrlC(), **options)
+        train(start, digits, tmp_path / "cut", PressCtrlC(7), **options)
     assert torch.equal(weights(train(start, digits, tmp_path / "cut", **options)), weights(whole))
 
 
@@ -63,7 +54,7 @@ def test_so_does_one_that_learns_from_fixed_copies(start, digits, tmp_path):
     objective = Objective(Teacher(start(5), copies=2))
     whole = train(start, digits, tmp_path / "whole", objective=objective)
     with pytest.raises(KeyboardInterrupt):
-        train(start, digits, tmp_path / "cut", PressCtrlC(), objective=objective)
+        train(start, digits, tmp_path / "cut", PressCtrlC(7), objective=objective)
     assert torch.equal(weights(train(start, digits, tmp_path / "cut", objective=objective)), weights(whole))
 
 
@@ -138,13 +129,7 @@ def test_the_running_mean_is_that_of_all_steps(start, digits, tmp_path):
 
 
 def test_training_ends_when_validation_does_not_become_better(start, digits, tmp_path):
-    class Told(Quiet):
-        lines = ()
-
-        def say(self, text):
-            self.lines = (*self.lines, text)
-
-    screen = Told()
+    screen = Listening()
     fitted = train(start, digits, tmp_path, screen, epochs=40, lr=1e-9, patience=2, freeze=1.0)
     assert len(fitted.history) < 10 and "no better epoch" in screen.lines[-1]
     again = train(start, digits, tmp_path, epochs=40, lr=1e-9, patience=2, freeze=1.0)

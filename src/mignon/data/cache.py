@@ -7,7 +7,6 @@ advance, and what a killed process left is not swept.
 """
 
 import contextlib
-import hashlib
 import os
 import platform
 import secrets
@@ -28,7 +27,7 @@ from mignon.data.sealed import read_sealed, write_sealed
 from mignon.data.sources import Listing, scan
 from mignon.data.splits import assign
 from mignon.errors import DataError
-from mignon.files import cache_folder, digest, machine_errors, read_json, sync_folder, write_json
+from mignon.files import cache_folder, digest, machine_errors, read_json, sha256_of, sync_folder, write_json
 from mignon.progress import Quiet, Screen
 
 VERSION = 3  # raise it when decoding changes, so that old caches are left alone
@@ -276,11 +275,7 @@ def _signature(folder: Path) -> tuple:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for name in FILES:
-        with (folder / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {name: sha256_of(folder / name) for name in FILES}
 
 
 def reserve(path: Path, size: int) -> None:

@@ -21,10 +21,10 @@ from mignon.report.page import write_report
 from mignon.runs import Run
 from mignon.search.candidates import worth_training
 from mignon.search.limits import Limits, choose
-from mignon.search.recipes import by_bits, fitted, gains_from_training, ladder, taught
-from mignon.training.device import pick_device, pick_precision, step_seconds
+from mignon.search.recipes import SMALLEST, by_bits, fitted, gains_from_training, ladder, taught
+from mignon.training.device import ANSWER, pick_device, pick_precision, step_seconds
 from mignon.training.loop import CROSS_ENTROPY
-from mignon.training.objective import Objective, Teacher
+from mignon.training.objective import Objective, Teacher, lesson
 from mignon.training.probe import Cut, Probe, best
 from mignon.training.settings import Options, Settings
 
@@ -34,7 +34,6 @@ TEACHER_EPOCHS = 0.4  # of those of the network itself
 CODER = "code=range"
 FEWEST_EPOCHS = 4  # of a pretrained network, where several are to be trained
 MOST_EPOCHS, TRANSFER_BATCH = 30, 32
-LESSON: dict[str, Any] = {"share": 0.7, "temperature": 2.0, "copies": 4}  # of a pretrained teacher
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,7 @@ def build(request: Build, screen: Screen) -> Result:
     if request.teacher is not None:
         identity["teacher"] = request.teacher
     with Run.start(request, begun.images.card["source"], identity, request.out) as run:
-        screen.say(f"run folder {run.folder}")
-        for note in begun.notes:
-            screen.say(note)
-        if begun.moves:
-            run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
+        begun.tell(run, screen)
         if searches:
             made = _cut(run, begun, limits, request, where, screen, started)
         else:
@@ -168,14 +163,14 @@ def _cut(
     students = students[: plan["networks"]]
     screen.say(
         f"plan: {', '.join(_name(begun, cut) for cut in chosen[: len(students)])}; {plan['epochs']} epochs each, "
-        f"{plan['tune']} on each recipe with zeros"
+        f"{plan['tune']} where a recipe is trained on"
     )
-    settings = Settings.of(Options(epochs=plan["epochs"], batch=plan["batch"]), plan["precision"], "all")
+    settings = Settings.of(Options(epochs=plan["epochs"], batch=TRANSFER_BATCH), given="all")
     starts = {}
     for cut, student in zip(chosen, students):
         label = _name(begun, cut)
         screen.say(f"{label}: {student.parameters:,} parameters, {100 * cut.top1:.1f} % with a linear head")
-        objective = Objective(Teacher(teacher.copy(), **LESSON))
+        objective = Objective(lesson(teacher))
         part = f"students/{label.replace(',', '-')}"
         starts[label] = trained(run, student, begun, settings, seed, device, screen, objective, part=part)
     return Trained(teacher, f"{name} with a linear head", starts, plan["tune"], probe.few)
@@ -225,23 +220,19 @@ class _Climb:
                 self.point(begin, name, [*best, taught(tune)])
         else:
             self.screen.warn(f"{name}: no recipe fits into {limits}")
-            self.point(begin, name, ["prune=0.9", "quant=w3a8", taught(tune)])
+            self.point(begin, name, [*SMALLEST, taught(tune)])
 
 
 def _transfer_plan(
     students: list[Classifier], teacher: Classifier, begun: Start, request: Build, device: str, started: float
 ) -> dict[str, Any]:
     """How many of the cut networks are trained, for how many epochs, from the time of single steps measured here."""
-    options = Options(batch=TRANSFER_BATCH)
-    steps = steps_per_epoch(len(begun.images.train), options.batch)
-    precision = "32-true"
+    steps = steps_per_epoch(len(begun.images.train), TRANSFER_BATCH)
     if request.epochs is not None:
-        return {
-            "networks": len(students), "epochs": request.epochs, "batch": options.batch, "precision": precision,
-            "tune": f"tune={max(1, request.epochs // 2)}",
-        }  # fmt: skip
-    answers = LESSON["copies"] * steps * step_seconds(teacher, options.batch, device, False) / 3  # a third of a step
-    own = [1.15 * step_seconds(student, options.batch, device, False) for student in students]
+        tune = f"tune={max(1, request.epochs // 2)}"
+        return {"networks": len(students), "epochs": request.epochs, "tune": tune}
+    answers = lesson(teacher).copies * steps * ANSWER * step_seconds(teacher, TRANSFER_BATCH, device, False)
+    own = [1.15 * step_seconds(student, TRANSFER_BATCH, device, False) for student in students]
     left = max(0.2 * 60 * request.minutes, 60 * request.minutes - (time.perf_counter() - started) - answers)
 
     def epochs(networks: int) -> float:
@@ -250,10 +241,8 @@ def _transfer_plan(
     networks = max((n for n in range(1, len(students) + 1) if epochs(n) >= FEWEST_EPOCHS), default=1)
     often = TUNES if request.max_kib is None else 1
     tunes = TUNE_SHARE * left / steps / sum(2 * often * step for step in own[:networks])
-    return {
-        "networks": networks, "epochs": max(1, min(MOST_EPOCHS, int(epochs(networks)))), "batch": options.batch,
-        "precision": precision, "tune": _tune_step(tunes),
-    }  # fmt: skip
+    most = max(1, min(MOST_EPOCHS, int(epochs(networks))))
+    return {"networks": networks, "epochs": most, "tune": _tune_step(tunes)}
 
 
 def _wider(begun: Start, times: float, seed: int) -> Classifier:
@@ -303,8 +292,8 @@ def _timed_plan(begun: Start, wide: Classifier | None, minutes: float, device: s
     step = 1.15 * step_seconds(begun.classifier, batch, device, half)
     tune_step = 2.0 * step_seconds(begun.classifier, batch, device, False)
     if wide is not None:
-        schooling, lesson = (step_seconds(wide, batch, device, h) for h in (half, False))
-        step += 1.15 * (TEACHER_EPOCHS * schooling + lesson / 3)  # a third of a step: it only answers
+        schooling, answers = (step_seconds(wide, batch, device, h) for h in (half, False))
+        step += 1.15 * (TEACHER_EPOCHS * schooling + ANSWER * answers)
     left = minutes * 60 - (time.perf_counter() - started)
     share = TRAIN_SHARE if begun.given != "all" else 0.0
     return {

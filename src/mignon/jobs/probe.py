@@ -42,9 +42,7 @@ def probe(request: Probe, screen: Screen) -> Probed:
     device = pick_device(request.device)
     identity = {"data": begun.images.key, "start": content_hash(begun.classifier), "seed": seed}
     with Run.start(request, begun.images.card["source"], identity, request.out) as run:
-        screen.say(f"run folder {run.folder}")
-        for note in begun.notes:
-            screen.say(note)
+        begun.tell(run, screen)
         splits = begun.images.train, begun.images.validation
         found = heads.Probe(begun.classifier, *splits, not begun.seen.grey, seed, device, screen)
         cuts = found.cuts()

@@ -8,7 +8,6 @@ from mignon.checkpoint import as_given, take, with_new_head
 from mignon.classifier import Classifier, fresh
 from mignon.data.cache import check_seed, open_images
 from mignon.data.imageset import ImageSet
-from mignon.data.inputs import InputSpec
 from mignon.data.look import (
     FEW_A_CLASS,
     PHOTO,
@@ -32,6 +31,7 @@ from mignon.models import parse_model
 from mignon.models.graph import shapes
 from mignon.progress import Screen
 from mignon.registry import MODELS
+from mignon.runs import Run
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Start:
     given: str
     notes: tuple[str, ...] = ()  # what was chosen, for the screen
     moves: tuple[Move, ...] = ()  # what became of given weights, for the record
+
+    def tell(self, run: Run, screen: Screen) -> None:
+        """Say where the run is and what was chosen; what became of given weights goes into the record."""
+        screen.say(f"run folder {run.folder}")
+        for note in self.notes:
+            screen.say(note)
+        if self.moves:
+            run.update(weights=[dataclasses.asdict(move) for move in self.moves])
 
 
 def start_from(
@@ -106,7 +114,9 @@ def start_from(
     images = open_images(listing, spec, seed, on_bad, screen, fit=True)
     spec = input_spec(images.train, images.input)
     if given is not None:
-        classifier, moves = _begin(given, model, options, spec, listing.classes, seed, match)
+        if given.normal is not None and len(given.normal[0]) == spec.channels:
+            spec = dataclasses.replace(spec, mean=given.normal[0], std=given.normal[1])
+        classifier, moves = take(given, fresh(model, options, spec, listing.classes, seed), match)
         return Start(classifier, images, seen, "trunk", (*notes, *told(moves, given.source)), tuple(moves))
     if seen.fewest < FEW_A_CLASS and pixels > TINY:
         screen.warn(
@@ -114,30 +124,3 @@ def start_from(
             "start from given weights instead, --from FILE"
         )
     return Start(fresh(model, options, spec, listing.classes, seed), images, seen, "", tuple(notes))
-
-
-def pretrained_classifier(
-    name: str, pixels: int, classes: tuple[str, ...], cut: int | None = None, seed: int = 0
-) -> Classifier:
-    """A network with weights from elsewhere (`name`: what `--from` takes), for color pictures of a size, with a fresh
-    head; with `cut` it ends behind that block. Raises ModelError."""
-    given = give(name)
-    if given.family is None:
-        raise ModelError(f"{name} does not say which network it is for", "give weights of a network by name")
-    options = given.options if cut is None else {**given.options, "cut": cut}
-    return _begin(given, given.family, options, neutral_spec(pixels, 3), classes, seed)[0]
-
-
-def _begin(
-    given: Given,
-    model: str,
-    options: dict[str, Any],
-    spec: InputSpec,
-    classes: tuple[str, ...],
-    seed: int,
-    match: str = "name",
-) -> tuple[Classifier, list[Move]]:
-    """The network for these classes with what fits of given weights, whose mean and std it reads pictures by."""
-    if given.normal is not None and len(given.normal[0]) == spec.channels:
-        spec = dataclasses.replace(spec, mean=given.normal[0], std=given.normal[1])
-    return take(given, fresh(model, options, spec, classes, seed), match)

@@ -1,6 +1,5 @@
 """`mignon train MODEL --data D`: from a folder of images to a trained network, resumable to the bit."""
 
-import dataclasses
 import shlex
 from dataclasses import replace
 
@@ -21,12 +20,10 @@ from mignon.settings import changed
 from mignon.training.device import pick_device, pick_precision
 from mignon.training.forecast import forecast
 from mignon.training.loop import CROSS_ENTROPY, fit
-from mignon.training.objective import Objective, Teacher
+from mignon.training.objective import Objective, lesson
 from mignon.training.rates import best_rate, range_test
 from mignon.training.settings import Settings
 from mignon.training.terms import parse_terms
-
-SHARE, TEMPERATURE, COPIES = 0.7, 2.0, 4  # of a teacher's answers, as in the try-outs on photos of cats and dogs
 
 
 @verb(Train)
@@ -63,7 +60,7 @@ def train(request: Train, screen: Screen) -> Result:
         raise RunError(f"{request.data} does not hold the images of {folder}", "give the same images with --data")
     where, teacher = pick_device(request.device), None
     if request.teacher is not None:
-        teacher = Teacher(load(request.teacher).copy(), SHARE, TEMPERATURE, copies=COPIES)
+        teacher = lesson(load(request.teacher))
         teacher.check(begun.classifier, request.teacher)
     objective = Objective(teacher, parse_terms(request.terms))
     precision = {True: "bf16-mixed", False: "32-true", None: ""}[request.half]
@@ -74,11 +71,7 @@ def train(request: Train, screen: Screen) -> Result:
         identity["teacher"] = content_hash(teacher.classifier)
     title = f"{begun.classifier.family}-{begun.images.card['source']}"
     with Run.start(request, title, identity, folder) as run:
-        screen.say(f"run folder {run.folder}")
-        for note in begun.notes:
-            screen.say(note)
-        if begun.moves:
-            run.update(weights=[dataclasses.asdict(move) for move in begun.moves])
+        begun.tell(run, screen)
         if request.lr == "auto":
             settings = replace(settings, lr=_found_rate(run, begun, settings, objective, seed, where, screen))
         classifier = trained(run, begun.classifier, begun, settings, seed, where, screen, objective)

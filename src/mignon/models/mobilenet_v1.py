@@ -20,11 +20,6 @@ STAGES: Stages = (
 )
 
 
-def unit_names(stages: Stages) -> list[str]:
-    """The names of all pairs of convolutions."""
-    return [f"features.stage{i}.unit{j}" for i, stage in enumerate(stages, 1) for j in range(1, len(stage) + 1)]
-
-
 def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
     conv, bn = conv_bn(inputs, outputs, kernel, stride, groups)
     return nn.Sequential(OrderedDict(conv=conv, bn=bn, activ=nn.ReLU()))
@@ -56,14 +51,14 @@ class Network(nn.Module):
         return self.output(self.features(x))
 
 
-@MODELS.register("mobilenetv1")
 @dataclass(frozen=True)
-class MobileNetV1:
-    """width: multiplies all channels (int(width x c))."""
+class Pairs:
+    """Base of the families of this kind; width: multiplies all channels (int(width x c))."""
 
     width: float = 1.0
 
-    summary: ClassVar[str] = "MobileNetV1 for pictures of 64 pixels and more"
+    stages: ClassVar[Stages] = STAGES
+    stride: ClassVar[int] = 2  # of the stem
     pixels: ClassVar[int] = 128
     example: ClassVar[Example] = ({"width": 0.1}, 32)
 
@@ -72,8 +67,17 @@ class MobileNetV1:
 
     def units(self) -> list[str]:
         """The pairs of depthwise and pointwise convolution."""
-        return unit_names(STAGES)
+        places = [(i, j) for i, stage in enumerate(self.stages, 1) for j in range(1, len(stage) + 1)]
+        return [f"features.stage{i}.unit{j}" for i, j in places]
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """Logits N x classes."""
-        return initialize(Network(STAGES, self.width, 2, classes, channels))
+        return initialize(Network(self.stages, self.width, self.stride, classes, channels))
+
+
+@MODELS.register("mobilenetv1")
+@dataclass(frozen=True)
+class MobileNetV1(Pairs):
+    """width: multiplies all channels (int(width x c))."""
+
+    summary: ClassVar[str] = "MobileNetV1 for pictures of 64 pixels and more"

@@ -1,18 +1,19 @@
 """Recipes that may meet a limit: integers of fewer and fewer bits, then more and more zeros."""
 
 import dataclasses
-import math
 
 from mignon import mgn
 from mignon.classifier import Classifier
 from mignon.search.limits import Limits
 from mignon.steps import Context, parse_recipe
+from mignon.steps.quantize.uniform import Quantize
 
 SHARES = (0.5, 0.8)  # of weights that become zero, where no size is asked for
 BITS = (8, 6, 5, 4, 3, 2)  # of a weight, where a size is
 PRUNED = (4, 3)  # bits of the weights that stay beside zeros
 MARGIN = 0.96  # of the size that is asked for: grids of activations, and what training moves
 STRONGEST = 0.97  # of the weights
+SMALLEST = ["prune=0.9", "quant=w3a8"]  # what is left to try where nothing fits
 SKETCH = 8  # images that are enough where only the size of a recipe is asked for
 QUICK = "round=nearest,correct=false"
 
@@ -82,5 +83,5 @@ def size_of(classifier: Classifier, steps: list[str], context: Context) -> int:
 
 def gains_from_training(recipe: list[str]) -> bool:
     """Whether a tune behind it pays: weights of five bits and more are as good as float ones."""
-    bits = next((int(step.split("=w")[1].split("a")[0]) for step in recipe if step.startswith("quant=w")), math.inf)
-    return bits < 5
+    widths = [step.widths_of()[0] for step in parse_recipe(recipe) if isinstance(step, Quantize)]
+    return any(bits is not None and bits < 5 for bits in widths)

@@ -23,7 +23,7 @@ from mignon.data.cache import reserve
 from mignon.data.imageset import Split
 from mignon.data.inputs import InputSpec, to_network
 from mignon.data.sealed import read_sealed, write_sealed
-from mignon.files import cache_folder, digest, machine_errors
+from mignon.files import cache_folder, digest, machine_errors, sha256_of
 from mignon.progress import Screen
 from mignon.training.layers import fingerprint
 
@@ -92,7 +92,7 @@ def _make(
             store.flush()
             del store
             os.sync()
-            write_sealed(path.with_suffix(".json"), {"sha256": _sha256(new)})
+            write_sealed(path.with_suffix(".json"), {"sha256": sha256_of(new)})
             new.replace(path)
     finally:
         new.unlink(missing_ok=True)
@@ -122,12 +122,7 @@ def _is_whole(path: Path) -> bool:
     stat = path.stat()
     signature = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if signature not in _checked:
-        if _sha256(path) != card["sha256"]:
+        if sha256_of(path) != card["sha256"]:
             return False
         _checked.add(signature)
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

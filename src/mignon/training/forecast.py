@@ -5,12 +5,11 @@ import math
 from mignon.classifier import Classifier
 from mignon.data.batches import batch_size, steps_per_epoch
 from mignon.models.graph import shapes
-from mignon.training.device import step_seconds
+from mignon.registry import OPTIMIZERS
+from mignon.training.device import ANSWER, step_seconds
 from mignon.training.settings import Settings
 
 TRIED = 8  # images of the step that is timed
-STATES = {"sgd": 1, "muon": 1}  # numbers that an optimizer keeps for each parameter; 2 for others
-ANSWER = 1 / 3  # of the time of a step that its forward pass takes
 
 
 def forecast(classifier: Classifier, train: int, validation: int, settings: Settings, device: str) -> str:
@@ -19,7 +18,7 @@ def forecast(classifier: Classifier, train: int, validation: int, settings: Sett
     each = step_seconds(classifier, min(TRIED, batch), device, settings.precision != "32-true") / min(TRIED, batch)
     seen = settings.share * steps * batch + ANSWER * validation
     maps = sum(math.prod(shape) for shape in shapes(classifier.network, *classifier.size).values())
-    numbers, states = sum(p.numel() for p in classifier.network.parameters()), STATES.get(settings.optimizer, 2)
+    numbers, states = sum(p.numel() for p in classifier.network.parameters()), OPTIMIZERS[settings.optimizer].states
     memory = 4 * (numbers * (3 + states) + maps * -(-batch // settings.accumulate))
     return (
         f"forecast: {settings.epochs} epochs of {steps} steps in about {_time(settings.epochs * seen * each)}, "

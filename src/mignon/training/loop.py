@@ -106,9 +106,7 @@ def fit(
         asdict(settings), seed, classifier.input.pixels, list(classifier.input.mean),
         len(train), classifier.recipe, classifier.family, *objective.key(), choose_from,
     )  # fmt: skip
-    course = course_for(
-        layers, classifier, train, validation, objective.teacher, settings, seed, device, screen
-    )  # fmt: skip
+    course = course_for(layers, classifier, train, validation, objective.teacher, settings, seed, device, screen)
     trained = layers.trained
     with layers.held(), catch_interrupt() as interrupted, objective.bind(network, device) as loss_of:
         training = Training(course, layers, settings, seed, device, folder / "checkpoint.safetensors", key)

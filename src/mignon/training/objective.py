@@ -58,6 +58,12 @@ class Teacher:
             )
 
 
+def lesson(master: Classifier) -> Teacher:
+    """The teacher that a network with a linear head is (`mignon probe`), as in the try-outs on photos of cats and dogs:
+    70 % of the loss at temperature 2, four fixed changes of every image."""
+    return Teacher(master.copy(), 0.7, 2.0, copies=4)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Cross-entropy, and what is added to it."""

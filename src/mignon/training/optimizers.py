@@ -1,7 +1,7 @@
 """How weights follow their gradients, by name.
 
 A member makes a torch optimizer of parameter groups and says its usual rates: `fresh` for a new network, `given` for a
-new head on given weights; `decay` is its usual weight decay.
+new head on given weights; `decay` is its usual weight decay; `states`: numbers that it keeps for each parameter.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ class Sgd:
     """Stochastic gradient descent with Nesterov momentum."""
 
     fresh, given, decay = 0.2, 0.02, 5e-4
+    states = 1
 
     @staticmethod
     def make(groups: Groups, settings: Settings) -> Optimizer:
@@ -34,6 +35,7 @@ class Adam:
     """Adam (Kingma and Ba 2015), weight decay added to the gradient; `momentum` is its first beta."""
 
     fresh, given, decay = 5e-3, 1e-2, 1e-4
+    states = 2
 
     @staticmethod
     def make(groups: Groups, settings: Settings) -> Optimizer:
@@ -46,6 +48,7 @@ class AdamW:
     """Adam with weight decay of its own (Loshchilov and Hutter 2019)."""
 
     fresh, given, decay = 5e-3, 1e-2, 1e-2
+    states = 2
 
     @staticmethod
     def make(groups: Groups, settings: Settings) -> Optimizer:
@@ -58,6 +61,7 @@ class Muon:
     """Momentum made orthogonal for convolutions and matrices (Jordan 2024), SGD with Nesterov momentum for the rest."""
 
     fresh, given, decay = 0.02, 0.02, 1e-2
+    states = 1
 
     @staticmethod
     def make(groups: Groups, settings: Settings) -> Optimizer:
